@@ -38,7 +38,8 @@ class Gaussians:
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, expected {shape}")
-        if self.sh.ndim != 3 or len(self.sh) != n or self.sh.shape[1] not in COEFFICIENTS_OF_DEGREE or self.sh.shape[2] != 3:
+        shape = self.sh.shape
+        if len(shape) != 3 or shape[0] != n or shape[1] not in COEFFICIENTS_OF_DEGREE or shape[2] != 3:
             raise ValueError(f"sh has shape {self.sh.shape}, expected [{n}, 1|4|9|16|25, 3]")
 
     def __len__(self) -> int:
