@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every setting of a reconstruction: frozen, documented, validated once, saved with each job; stdlib only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, get_type_hints
+
+from .errors import InputError
+
+Preset = Literal["draft", "normal", "high"]
+GeometryMethod = Literal["auto", "dust3r", "plane-sweep", "given-depth"]
+PRESETS: tuple[Preset, ...] = ("draft", "normal", "high")
+
+
+@dataclass(frozen=True)
+class SeedingConfig:
+    """From dense geometry to first Gaussians (METHOD: redundancy-free selection)."""
+
+    start: Literal["dense", "random"] = "dense"
+    """``random`` ignores the geometry's points; it exists for the ablation."""
+    remove_redundant: bool = True
+    """Keep one copy of a surface that several views see."""
+    depth_tolerance: float = 0.02
+    """Relative depth difference under which a pixel shows a surface that is already there."""
+    min_confidence: float = 1.0
+    """Pixels below this confidence make no Gaussian (DUSt3R's convention: 1 a guess, 3 good)."""
+    max_seeds: int = 400_000
+    """Above this number every view is thinned evenly."""
+    initial_opacity: float = 0.3
+    """Opacity of a first Gaussian."""
+
+
+@dataclass(frozen=True)
+class OptimiseConfig:
+    """The optimiser's schedule, its terms and their weights."""
+
+    steps: int = 3000
+    """Optimiser steps; every schedule below scales with it."""
+    sh_degree: int | None = None
+    """Spherical-harmonic degree; by default 1 up to 5 views, 2 up to 11, 3 above."""
+    ssim_share: float = 0.2
+    """Share of 1 - SSIM in the photometric loss; the rest is L1 (3DGS, eq. 7)."""
+    mean_rate: float = 1.6e-4
+    """Learning rate of positions, times the scene scale; falls exponentially to a hundredth."""
+    scale_rate: float = 5e-3
+    """Learning rate of log scales."""
+    quat_rate: float = 1e-3
+    """Learning rate of quaternions."""
+    opacity_rate: float = 2.5e-2
+    """Learning rate of opacity logits."""
+    colour_rate: float = 2.5e-3
+    """Learning rate of the constant SH band; higher bands take a twentieth."""
+    confidence_rates: bool = True
+    """Scale the position rate of each Gaussian by the doubt about it (InstantSplat)."""
+    opacity_decay: float = 0.999
+    """Opacity factor per step, in place of opacity resets (Binocular3DGS)."""
+    dropout: float = 0.2
+    """Share of Gaussians left out at the last step; ramps up linearly from 0 (DropGaussian)."""
+    depth_weight: float = 0.05
+    """Weight of 1 - confidence-weighted Pearson correlation with the geometry's depth."""
+    smooth_weight: float = 0.01
+    """Weight of edge-aware smoothness of rendered inverse depth."""
+    warp_weight: float = 0.5
+    """Weight of L1 against cycle-checked warped photographs at pseudo views."""
+    warp_start: float = 0.1
+    """Share of the steps after which pseudo views begin."""
+    warp_every: int = 2
+    """A pseudo view is rendered every so many steps."""
+    pseudo_views: int = 48
+    """How many pseudo views are prepared."""
+    grow: bool = True
+    """Clone Gaussians where the image gradient asks for more (never split, never reset)."""
+    grow_from: float = 0.1
+    grow_until: float = 0.5
+    """Growth happens between these shares of the steps."""
+    grow_gradient: float = 5e-4
+    """Mean screen-space gradient above which a Gaussian is cloned (FSGS)."""
+    max_gaussians: int = 1_000_000
+    """Growth stops here."""
+    prune_opacity: float = 0.005
+    """Gaussians fainter than this are removed."""
+    exposure: bool = True
+    """Fit a gain and offset per colour channel and photograph, so unequal exposure is not baked in."""
+    refine_poses: bool = False
+    """Optimise the cameras along with the Gaussians (METHOD: joint pose refinement)."""
+    pose_rate: float = 1e-4
+    """Learning rate of camera rotation (radians) and translation (scene scale)."""
+    preview_every_s: float = 2.0
+    """Least time between two previews."""
+    checkpoint_every_s: float = 45.0
+    """Most time between two checkpoints."""
+    checkpoint_every_steps: int = 1000
+    """Most steps between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class CleanConfig:
+    """What is removed from the finished Gaussians."""
+
+    min_opacity: float = 0.02
+    """Fainter Gaussians are removed."""
+    max_relative_size: float = 0.3
+    """Gaussians whose largest standard deviation exceeds this share of the scene extent are removed."""
+    isolated: bool = True
+    """Remove Gaussians that stand alone, far from their neighbours."""
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """One reconstruction, start to end."""
+
+    preset: Preset = "normal"
+    """The preset the other values started from."""
+    geometry: GeometryMethod = "auto"
+    """Where dense points come from."""
+    max_side_px: int | None = 800
+    """Photographs are reduced to this long side; ``None`` keeps them."""
+    seed: int = 0
+    """Same seed, same result (on the same kind of device)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` takes CUDA when gsplat can use it."""
+    threads: int = 0
+    """CPU threads; 0 takes all cores."""
+    seeding: SeedingConfig = field(default_factory=SeedingConfig)
+    optimise: OptimiseConfig = field(default_factory=OptimiseConfig)
+    clean: CleanConfig = field(default_factory=CleanConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; ``from_dict`` reads it back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> PipelineConfig:
+        """A config from ``to_dict``'s form; missing keys take the preset's value.
+
+        Raises:
+            InputError: unknown key, wrong type or a value out of range.
+        """
+        base = preset_config(values.get("preset", "normal"))
+        config: PipelineConfig = _merge(base, values, "config")
+        validate_config(config)
+        return config
+
+
+def preset_config(preset: str) -> PipelineConfig:
+    """The whole config of a preset: ``draft`` in a minute or two, ``normal``, ``high``."""
+    if preset == "draft":
+        return PipelineConfig("draft", max_side_px=512,
+                              optimise=OptimiseConfig(steps=600, pseudo_views=24, grow=False))
+    if preset == "normal":
+        return PipelineConfig("normal")
+    if preset == "high":
+        return PipelineConfig("high", max_side_px=1280, optimise=OptimiseConfig(steps=10_000, pseudo_views=96))
+    raise InputError("unknown-preset", f"There is no preset {preset!r}.", "Use draft, normal or high.")
+
+
+def validate_config(config: PipelineConfig) -> None:
+    """Raise ``InputError`` for values that cannot work."""
+    optimise = config.optimise
+    checks = [
+        (optimise.steps >= 1, "optimise.steps must be at least 1"),
+        (optimise.sh_degree is None or 0 <= optimise.sh_degree <= 3, "optimise.sh_degree must be 0 to 3"),
+        (0 <= optimise.dropout < 1, "optimise.dropout must be in 0..1"),
+        (0 < optimise.opacity_decay <= 1, "optimise.opacity_decay must be in 0..1"),
+        (optimise.warp_every >= 1, "optimise.warp_every must be at least 1"),
+        (config.max_side_px is None or config.max_side_px >= 32, "max_side_px must be at least 32"),
+        (config.threads >= 0, "threads must not be negative"),
+        (0 < config.seeding.initial_opacity < 1, "seeding.initial_opacity must be in 0..1"),
+        (config.seeding.max_seeds >= 1, "seeding.max_seeds must be at least 1"),
+    ]
+    for fine, complaint in checks:
+        if not fine:
+            raise InputError("config-out-of-range", f"{complaint}.", "Correct the setting.")
+
+
+def _merge(base: Any, values: dict[str, Any], where: str) -> Any:
+    """``base`` with ``values`` put over it, types checked, recursively."""
+    hints = get_type_hints(type(base))
+    known = {entry.name for entry in fields(base)}
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise InputError("unknown-setting", f"{where} has no setting {key!r}.",
+                             f"Known: {', '.join(sorted(known))}.")
+        current = getattr(base, key)
+        if is_dataclass(current):
+            if not isinstance(value, dict):
+                raise InputError("wrong-setting", f"{where}.{key} must be a table.", "Correct the setting.")
+            changes[key] = _merge(current, value, f"{where}.{key}")
+        else:
+            changes[key] = _checked(value, hints[key], f"{where}.{key}")
+    return replace(base, **changes)
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    options = getattr(hint, "__args__", (hint,))
+    if getattr(hint, "__origin__", None) is Literal:
+        accepted = value in options
+    else:
+        accepted = any(_is_instance(value, option) for option in options)
+    if not accepted:
+        raise InputError("wrong-setting", f"{where} cannot be {value!r}.", f"Expected {hint}.")
+    return float(value) if hint is float else value
+
+
+def _is_instance(value: Any, option: Any) -> bool:
+    if option is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if option is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, option)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job's geometry on disk, so that a resumed run starts from the very same depth."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InternGSError
+from ..scene.cameras import Camera
+from ..storage import atomic_write
+from .prior import Geometry, ViewGeometry
+
+
+def save_geometry(path: Path, geometry: Geometry) -> None:
+    """Write ``geometry`` to an .npz file, whole or not at all."""
+    arrays: dict[str, np.ndarray] = {}
+    for index, view in enumerate(geometry.views):
+        arrays[f"depth_{index}"] = view.depth
+        arrays[f"confidence_{index}"] = view.confidence
+        arrays[f"K_{index}"] = view.camera.K
+        arrays[f"pose_{index}"] = view.camera.camera_from_world
+    facts = {"views": len(geometry.views), "method": geometry.method, "report": geometry.report,
+             "warnings": list(geometry.warnings)}
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    atomic_write(path, buffer.getvalue())
+
+
+def load_geometry(path: Path) -> Geometry:
+    """Read what ``save_geometry`` wrote.
+
+    Raises:
+        InternGSError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            facts = json.loads(arrays["facts"].tobytes())
+            views = []
+            for index in range(facts["views"]):
+                depth = arrays[f"depth_{index}"]
+                camera = Camera(arrays[f"K_{index}"], arrays[f"pose_{index}"], depth.shape[1], depth.shape[0])
+                views.append(ViewGeometry(camera, depth, arrays[f"confidence_{index}"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise InternGSError("geometry-unreadable", f"The stored geometry {path} cannot be read ({error}).",
+                            "Start the reconstruction anew without --resume.") from error
+    return Geometry(tuple(views), facts["method"], facts["report"], tuple(facts["warnings"]))

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where Gaussians are added and removed: clones only, no splits and no opacity resets (Pi-GS; Binocular3DGS)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..config import OptimiseConfig
+from .model import SplatModel
+
+EVERY_STEPS = 100
+
+
+class DensityControl:
+    """Gathers screen-space gradients and clones or prunes every hundred steps."""
+
+    def __init__(self, config: OptimiseConfig, gaussians: int, device: torch.device) -> None:
+        self.config = config
+        self.gradient_sum = torch.zeros(gaussians, device=device)
+        self.seen = torch.zeros(gaussians, device=device)
+
+    @torch.no_grad()
+    def observe(self, means2d_gradient: Tensor, radii: Tensor, width: int, height: int) -> None:
+        """Add the gradients [1, N, 2] (per pixel) of one rendered view; ``radii`` [1, N, 2] int32.
+
+        As in 3DGS they are counted per half image, so the threshold does not depend on resolution.
+        """
+        half_image = torch.tensor([width / 2, height / 2], device=means2d_gradient.device)
+        norm = (means2d_gradient[0] * half_image).norm(dim=-1)
+        visible = (radii[0] > 0).all(dim=-1)
+        self.gradient_sum[visible] += norm[visible]
+        self.seen[visible] += 1
+
+    def due(self, step: int) -> bool:
+        """Whether ``change`` is to be called after this step."""
+        return step > 0 and step % EVERY_STEPS == 0
+
+    @torch.no_grad()
+    def change(self, model: SplatModel, step: int) -> None:
+        """Clone where the image asks for more, then drop what has faded; forget what was gathered."""
+        config = self.config
+        growing = config.grow and config.grow_from * config.steps <= step < config.grow_until * config.steps
+        if growing and len(model) < config.max_gaussians:
+            wanted = self.gradient_sum / self.seen.clamp_min(1) > config.grow_gradient
+            room = config.max_gaussians - len(model)
+            if int(wanted.sum()) > room:
+                threshold = torch.topk(self.gradient_sum / self.seen.clamp_min(1), room).values[-1]
+                wanted &= self.gradient_sum / self.seen.clamp_min(1) >= threshold
+            model.clone(wanted)
+        alive = model.opacities > config.prune_opacity
+        if not bool(alive.all()):
+            model.keep(alive)
+        self.forget(len(model))
+
+    def forget(self, gaussians: int) -> None:
+        """Start gathering anew for ``gaussians`` Gaussians."""
+        device = self.gradient_sum.device
+        self.gradient_sum = torch.zeros(gaussians, device=device)
+        self.seen = torch.zeros(gaussians, device=device)
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors of a checkpoint."""
+        return {"density.gradient_sum": self.gradient_sum, "density.seen": self.seen}
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the tensors of ``state()``."""
+        device = self.gradient_sum.device
+        self.gradient_sum = tensors["density.gradient_sum"].to(device).clone()
+        self.seen = tensors["density.seen"].to(device).clone()

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The optimisation loop: a generator of typed events that can stop, and be resumed, at any step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import PipelineConfig
+from ..events import CheckpointSaved, Event, Preview, Progress
+from ..geometry.prior import Geometry
+from ..geometry.seeding import Seeds, seeds_to_gaussians
+from ..render.photometric import l1_ssim
+from ..render.rasterize import rasterize
+from ..scene.cameras import Camera
+from ..scene.capture import Capture
+from ..scene.gaussians import Gaussians
+from .checkpoint import Checkpoint, CheckpointStore
+from .density import DensityControl
+from .exposure import Exposure
+from .losses import edge_aware_smoothness, relative_depth_loss, weighted_l1, weighted_pearson_loss
+from .model import Activated, model_from_seeds
+from .pose_refinement import PoseRefinement
+from .pseudo_views import PseudoView, pseudo_cameras, warp_photographs
+
+PROGRESS_EVERY_S = 0.25
+FULL_CONFIDENCE = 10.0
+"""Confidence from which a depth pixel has full weight (DUSt3R's convention)."""
+
+
+@dataclass(frozen=True)
+class _TrainingView:
+    """A photograph and its geometry as tensors on the device."""
+
+    image: Tensor
+    mask: Tensor | None
+    K: Tensor
+    camera_from_world: Tensor
+    inverse_depth: Tensor
+    depth_weight: Tensor
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A differentiable render: ``rgb`` [H, W, 3], ``depth`` [H, W] expected z, ``alpha`` [H, W], and ``meta``."""
+
+    rgb: Tensor
+    depth: Tensor
+    alpha: Tensor
+    meta: dict[str, Tensor]
+
+
+def default_sh_degree(views: int) -> int:
+    """Few photographs cannot tell view dependence from geometry: degree 1 up to 5 views, 2 up to 11, else 3."""
+    return 1 if views <= 5 else 2 if views <= 11 else 3
+
+
+class Trainer:
+    """Optimises Gaussians against the photographs of a capture.
+
+    All randomness is drawn anew from (seed, step), so a resumed run equals an uninterrupted one.
+    """
+
+    def __init__(self, capture: Capture, geometry: Geometry, seeds: Seeds, config: PipelineConfig,
+                 device: torch.device) -> None:
+        """``capture`` with cameras (equal to ``geometry``'s), ``seeds`` to start from."""
+        self.config = config.optimise
+        self.seed = config.seed
+        self.device = device
+        degree = self.config.sh_degree
+        self.sh_degree = default_sh_degree(len(capture.views)) if degree is None else degree
+        gaussians = seeds_to_gaussians(seeds, config.seeding, self.sh_degree)
+        self.model = model_from_seeds(gaussians, seeds, self.config, device)
+        self.views = [_to_device(capture, geometry, index, device) for index in range(len(capture.views))]
+        self.exposure = Exposure(len(self.views), device) if self.config.exposure and len(self.views) > 1 else None
+        self.poses = self._pose_refinement(geometry) if self.config.refine_poses else None
+        self.density = DensityControl(self.config, len(gaussians), device)
+        self.pseudo = self._prepare_pseudo_views(capture, geometry)
+        self.step_number = 0
+        self._psnr_of_view = [float("nan")] * len(self.views)
+
+    def run(self, checkpoints: CheckpointStore | None, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        """Optimise to the last step, or until ``should_stop()``; then a checkpoint is written first.
+
+        Yields ``Progress``, ``Preview`` and ``CheckpointSaved``.
+        """
+        config = self.config
+        first_step, started = self.step_number, time.monotonic()
+        last_progress = last_preview = last_checkpoint = started
+        last_saved_step = self.step_number
+        while self.step_number < config.steps:
+            if should_stop():
+                break
+            loss = self._step(self.step_number)
+            self.step_number += 1
+            now = time.monotonic()
+            finished = self.step_number == config.steps
+            if now - last_progress >= PROGRESS_EVERY_S or finished:
+                last_progress = now
+                yield self._progress(float(loss), first_step, now - started)
+            if now - last_preview >= config.preview_every_s and not finished:
+                last_preview = now
+                yield Preview(self.step_number, self.gaussians())
+            steps_since = self.step_number - last_saved_step
+            if checkpoints is not None and not finished and (
+                    now - last_checkpoint >= config.checkpoint_every_s or steps_since >= config.checkpoint_every_steps):
+                last_checkpoint, last_saved_step = now, self.step_number
+                yield CheckpointSaved(self.save(checkpoints), self.step_number)
+        if checkpoints is not None:
+            yield CheckpointSaved(self.save(checkpoints), self.step_number)
+
+    def gaussians(self) -> Gaussians:
+        """A copy of the current Gaussians."""
+        return self.model.to_gaussians()
+
+    def cameras_from_world(self) -> list[np.ndarray]:
+        """[4, 4] float64 poses of the training views, with refinement when it is on."""
+        with torch.no_grad():
+            return [self._camera_from_world(index).cpu().double().numpy() for index in range(len(self.views))]
+
+    def save(self, checkpoints: CheckpointStore) -> Path:
+        """Write the present state; returns where."""
+        return checkpoints.save(Checkpoint(self.step_number, self._state(), {"gaussians": len(self.model)}))
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from ``checkpoint``."""
+        self.model.load_state(checkpoint.tensors)
+        self.density.load_state(checkpoint.tensors)
+        for part in (self.exposure, self.poses):
+            if part is not None:
+                part.load_state(checkpoint.tensors)
+        self.step_number = checkpoint.step
+
+    def _state(self) -> dict[str, Tensor]:
+        tensors = self.model.state() | self.density.state()
+        for part in (self.exposure, self.poses):
+            if part is not None:
+                tensors |= part.state()
+        return tensors
+
+    def _step(self, step: int) -> Tensor:
+        progress = step / self.config.steps
+        index = self._view_at(step)
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) & 0x7FFFFFFF)
+        active = self._with_dropout(self.model.activated(), progress, generator)
+        loss, rendered = self._training_view_loss(active, index)
+        if self._pseudo_view_due(step):
+            loss = loss + self._pseudo_view_loss(active, generator)
+        loss.backward()
+        gradient = rendered.meta["means2d"].grad
+        if gradient is not None:
+            view = self.views[index]
+            self.density.observe(gradient, rendered.meta["radii"], view.image.shape[1], view.image.shape[0])
+        self._update(step, progress)
+        return loss.detach()
+
+    def _update(self, step: int, progress: float) -> None:
+        self.model.step(progress)
+        if self.exposure is not None:
+            self.exposure.step()
+        if self.poses is not None:
+            self.poses.step(progress)
+        if self.config.opacity_decay < 1:
+            self.model.decay_opacity(self.config.opacity_decay)
+        if self.density.due(step):
+            self.density.change(self.model, step)
+
+    def _training_view_loss(self, active: Activated, index: int) -> tuple[Tensor, Rendered]:
+        config, view = self.config, self.views[index]
+        height, width = view.image.shape[:2]
+        rendered = self._render(active, view.K, self._camera_from_world(index), width, height)
+        if rendered.meta["means2d"].requires_grad:
+            rendered.meta["means2d"].retain_grad()
+        image = self.exposure.apply(rendered.rgb, index) if self.exposure is not None else rendered.rgb
+        loss = l1_ssim(image, view.image, view.mask, config.ssim_share)
+        if view.mask is not None:
+            loss = loss + 0.1 * (rendered.alpha * (1 - view.mask)).mean()
+        inverse_depth = 1.0 / rendered.depth.clamp_min(1e-6)
+        weight = view.depth_weight * (rendered.alpha.detach() > 0.5)
+        if config.depth_weight > 0:
+            loss = loss + config.depth_weight * (
+                weighted_pearson_loss(inverse_depth, view.inverse_depth, weight)
+                + relative_depth_loss(inverse_depth, view.inverse_depth, weight))
+        if config.smooth_weight > 0:
+            loss = loss + config.smooth_weight * edge_aware_smoothness(inverse_depth, view.image)
+        self._psnr_of_view[index] = _psnr(image.detach(), view.image, view.mask)
+        return loss, rendered
+
+    def _pseudo_view_due(self, step: int) -> bool:
+        config = self.config
+        started = step >= config.warp_start * config.steps
+        return bool(self.pseudo) and config.warp_weight > 0 and started and step % config.warp_every == 0
+
+    def _pseudo_view_loss(self, active: Activated, generator: torch.Generator) -> Tensor:
+        view = self.pseudo[int(torch.randint(len(self.pseudo), (1,), generator=generator))]
+        image, weight = (torch.from_numpy(array).to(self.device) for array in (view.image, view.weight))
+        K = torch.tensor(view.camera.K, dtype=torch.float32, device=self.device)
+        pose = torch.tensor(view.camera.camera_from_world, dtype=torch.float32, device=self.device)
+        rendered = self._render(active, K, pose, view.camera.width_px, view.camera.height_px)
+        return self.config.warp_weight * weighted_l1(rendered.rgb, image, weight)
+
+    def _render(self, active: Activated, K: Tensor, camera_from_world: Tensor, width: int, height: int) -> Rendered:
+        colours, alphas, meta = rasterize(
+            active.means, active.quats, active.scales, active.opacities, active.sh, camera_from_world[None], K[None],
+            width, height, sh_degree=self.sh_degree, render_mode="RGB+ED")
+        return Rendered(colours[0, ..., :3], colours[0, ..., 3], alphas[0, ..., 0], meta)
+
+    def _camera_from_world(self, index: int) -> Tensor:
+        return self.views[index].camera_from_world if self.poses is None else self.poses.camera_from_world(index)
+
+    def _view_at(self, step: int) -> int:
+        """Every view once per round, each round in a new order."""
+        count = len(self.views)
+        generator = torch.Generator().manual_seed((self.seed * 7919 + step // count) & 0x7FFFFFFF)
+        return int(torch.randperm(count, generator=generator)[step % count])
+
+    def _with_dropout(self, active: Activated, progress: float, generator: torch.Generator) -> Activated:
+        """Leave out a growing share of Gaussians; the others' opacity makes up for them (DropGaussian)."""
+        rate = self.config.dropout * progress
+        if rate <= 0:
+            return active
+        kept = (torch.rand(len(self.model), generator=generator) >= rate).to(self.device)
+        opacities = (active.opacities * kept / (1 - rate)).clamp_max(0.999)
+        return Activated(active.means, active.quats, active.scales, opacities, active.sh)
+
+    def _prepare_pseudo_views(self, capture: Capture, geometry: Geometry) -> list[PseudoView]:
+        if self.config.warp_weight <= 0 or self.config.pseudo_views == 0:
+            return []
+        cameras: list[Camera] = [view.camera for view in geometry.views]
+        wanted = pseudo_cameras(cameras, self.config.pseudo_views, self.seed)
+        return [warp_photographs(capture, geometry, camera) for camera in wanted]
+
+    def _pose_refinement(self, geometry: Geometry) -> PoseRefinement:
+        poses = torch.stack([view.camera_from_world for view in self.views])
+        centres = np.stack([view.camera.centre for view in geometry.views])
+        scale = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).mean()) or 1.0
+        return PoseRefinement(poses, scale, self.config.pose_rate)
+
+    def _progress(self, loss: float, first_step: int, elapsed_s: float) -> Progress:
+        done = self.step_number - first_step
+        known = [psnr for psnr in self._psnr_of_view if np.isfinite(psnr)]
+        return Progress("optimise", self.step_number, self.config.steps, loss,
+                        float(np.mean(known)) if known else None, len(self.model),
+                        elapsed_s / done * (self.config.steps - self.step_number))
+
+
+def _to_device(capture: Capture, geometry: Geometry, index: int, device: torch.device) -> _TrainingView:
+    view, shape = capture.views[index], geometry.views[index]
+    mask = None if view.mask is None else torch.from_numpy(np.ascontiguousarray(view.mask)).to(device)
+    known = (shape.depth > 0) & (shape.confidence > 0)
+    inverse_depth = np.where(known, 1.0 / np.where(known, shape.depth, 1.0), 0.0).astype(np.float32)
+    weight = np.where(known, np.minimum(shape.confidence / FULL_CONFIDENCE, 1.0), 0.0).astype(np.float32)
+    return _TrainingView(
+        torch.from_numpy(np.ascontiguousarray(view.image)).to(device), mask,
+        torch.tensor(shape.camera.K, dtype=torch.float32, device=device),
+        torch.tensor(shape.camera.camera_from_world, dtype=torch.float32, device=device),
+        torch.from_numpy(inverse_depth).to(device), torch.from_numpy(weight).to(device))
+
+
+def _psnr(image: Tensor, target: Tensor, mask: Tensor | None) -> float:
+    error = (image.clamp(0, 1) - target).square().mean(dim=-1)
+    mse = error.mean() if mask is None else (error * mask).sum() / mask.sum().clamp_min(1)
+    return float(-10 * torch.log10(mse.clamp_min(1e-10)))
