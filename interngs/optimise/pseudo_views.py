@@ -128,7 +128,7 @@ def _close_pinholes(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     kernel = np.ones((3, 3), np.float32)
     count = cv2.filter2D(known, -1, kernel, borderType=cv2.BORDER_CONSTANT)
     nearest = cv2.erode(np.where(depth > 0, depth, np.inf).astype(np.float32), kernel)
-    near = np.where((depth > 0) & (depth < 1.05 * nearest), depth, 0.0).astype(np.float32)
+    near = np.where((depth > 0) & (depth / 1.05 < nearest), depth, 0.0).astype(np.float32)
     near_count = cv2.filter2D((near > 0).astype(np.float32), -1, kernel, borderType=cv2.BORDER_CONSTANT)
     mean = cv2.filter2D(near, -1, kernel, borderType=cv2.BORDER_CONSTANT) / np.maximum(near_count, 1)
     hole = (depth == 0) & (count >= 5) & (near_count > 0)
@@ -154,7 +154,7 @@ def _remap(image: NDArray[np.float32], u: NDArray[np.float32], v: NDArray[np.flo
     """Sample ``image`` at N positions; OpenCV wants maps under 32768 columns, so they are folded into rows."""
     n = u.shape[1]
     columns = 4096
-    padded = -(-n // columns) * columns
+    padded = max(-(-n // columns), 1) * columns
     fold = [np.pad(m[0], (0, padded - n), constant_values=-10).reshape(-1, columns) for m in (u, v)]
     sampled = cv2.remap(image, fold[0], fold[1], mode, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     return sampled.reshape(padded, *image.shape[2:])[:n]
