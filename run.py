@@ -123,7 +123,7 @@ def ensure_venv(folder: Path, base: Path, steps: list[list[str | Path]], state: 
         return python
     print(f"Setting up {folder.name} (once; some minutes, mostly downloads) ...", flush=True)
     stamp.unlink(missing_ok=True)
-    pip = [python, "-m", "pip"]
+    pip: list[str | Path] = [python, "-m", "pip"]
     has_pip = python.exists() and subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode == 0
     if not has_pip and call([base, "-m", "venv", "--clear", folder]) != 0:
         raise SetupError(f"{base} could not make {folder}. On Debian and Ubuntu: apt install python3-venv; else "
