@@ -78,3 +78,12 @@ def egl():
         return
     if subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False).returncode:
         pytest.skip("no EGL: install libegl1 libegl-mesa0 libgl1-mesa-dri")
+
+
+@pytest.fixture
+def addon(extension_name):
+    """The add-on, registered for one test as Blender registers it."""
+    root = sys.modules[extension_name]
+    root.register()
+    yield root
+    root.unregister()

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is saved in the .blend: photographs, capture, rig and job settings of a scene, facts of a splat; no logic."""
+
+from __future__ import annotations
+
+import math
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+
+def _is_camera(_self: PhotoRow, candidate: bpy.types.Object) -> bool:
+    return candidate.type == "CAMERA"
+
+
+class PhotoRow(bpy.types.PropertyGroup):
+    """One photograph of the list."""
+
+    path: StringProperty(
+        name="Image", subtype="FILE_PATH", description="The photograph: JPEG, PNG or WebP; it is never changed")
+    use: BoolProperty(
+        name="Use", default=True, description="Reconstruct from this photograph; switched-off ones stay in the list")
+    camera: PointerProperty(
+        name="Camera", type=bpy.types.Object, poll=_is_camera,
+        description="The camera object that stands where this photograph was taken")
+    mask_path: StringProperty(
+        name="Mask", subtype="FILE_PATH",
+        description="Black-and-white image of the same size: white is reconstructed, black is ignored")
+    depth_path: StringProperty(
+        name="Depth", subtype="FILE_PATH", description="Exact depth of a scene capture (.npy), used as geometry")
+    width_px: IntProperty(name="Width", description="Width in the image file's header", min=0)
+    height_px: IntProperty(name="Height", description="Height in the image file's header", min=0)
+    fixed_camera: StringProperty(
+        name="Captured Pose", description="Lens and pose at which this image was rendered; kept with the picture")
+    distortion: StringProperty(
+        name="Lens Distortion", description="Distortion model and coefficients that came with the pose file")
+    warning: StringProperty(name="Warning", description="What the check found about this photograph")
+    warning_is_error: BoolProperty(name="Error", description="The warning keeps the reconstruction from starting")
+
+
+RIG_KINDS = [
+    ("ARC", "Arc", "Cameras on part of a circle around the selection: for walls, fronts and reliefs"),
+    ("RING", "Ring", "Cameras on a full circle around the selection: for objects seen from the side"),
+    ("DOME", "Dome", "Cameras spread evenly over a dome above the selection: for objects seen from everywhere"),
+]
+
+
+class RigSettings(bpy.types.PropertyGroup):
+    """The camera rig that one click makes."""
+
+    kind: EnumProperty(name="Shape", items=RIG_KINDS, default="ARC", description="How the cameras are placed")
+    count: IntProperty(
+        name="Cameras", default=8, min=2, soft_max=24, max=200, description="How many cameras the rig gets")
+    elevation: FloatProperty(
+        name="Elevation", subtype="ANGLE", default=math.radians(20), min=math.radians(-80), max=math.radians(80),
+        description="Height of the cameras above the target's horizon; the lowest cameras of a dome")
+    span: FloatProperty(
+        name="Span", subtype="ANGLE", default=math.radians(60), min=math.radians(1), max=math.radians(350),
+        description="Horizontal angle that the arc covers; its middle faces the current view or the front")
+    focal_mm: FloatProperty(
+        name="Focal Length", default=50.0, min=1.0, soft_max=200.0, unit="CAMERA",
+        description="Focal length of the rig's cameras; the distance follows, so that the selection fits")
+    distance_factor: FloatProperty(
+        name="Distance", default=1.0, min=0.2, soft_max=4.0, max=50.0, subtype="FACTOR",
+        description="1 fits the selection into the picture; larger stands farther away")
+
+
+class CaptureSettings(bpy.types.PropertyGroup):
+    """How the scene's own cameras are rendered."""
+
+    source: EnumProperty(
+        name="Cameras", default="SELECTED", description="Which cameras are rendered",
+        items=[("SELECTED", "Selected", "The selected camera objects"),
+               ("RIG", "Rig", "The cameras of the rig's collection"),
+               ("ALL", "All", "Every camera of the scene")])
+    engine: EnumProperty(
+        name="Engine", default="SCENE", description="What renders the colour; depth and mask always come from Cycles",
+        items=[("SCENE", "Scene's Engine", "The render engine and settings of this scene"),
+               ("WORKBENCH", "Workbench", "Fast flat shading, to try things out")])
+    width_px: IntProperty(
+        name="Width", default=800, min=64, max=8192, subtype="PIXEL", description="Width of the captured images")
+    height_px: IntProperty(
+        name="Height", default=600, min=64, max=8192, subtype="PIXEL", description="Height of the captured images")
+    samples: IntProperty(
+        name="Samples", default=0, min=0, max=65536,
+        description="Samples per pixel when the engine is Cycles; 0 keeps the scene's own setting")
+    depth: BoolProperty(
+        name="Exact Depth", default=True,
+        description="Also render exact depth: the reconstruction then starts on the true surface")
+    mask: BoolProperty(
+        name="Object Mask", default=False, description="Also render a mask, so that only the subject is reconstructed")
+    subject: PointerProperty(
+        name="Subject", type=bpy.types.Collection,
+        description="The mask keeps the objects of this collection; empty keeps everything that is not background")
+    folder: StringProperty(
+        name="Folder", subtype="DIR_PATH", default="",
+        description="Where the captured images are written; empty takes a folder beside the .blend")
+
+
+PRESETS = [
+    ("draft", "Draft", "A first look in about a minute and a half on a processor, seconds on a GPU"),
+    ("normal", "Normal", "Good quality; about fifteen minutes on a processor"),
+    ("high", "High", "Best quality; long on a processor"),
+]
+GEOMETRY = [
+    ("auto", "Automatic", "Exact depth when the capture has it, else the best geometry that this backend has"),
+    ("given-depth", "Captured Depth", "The exact depth of a scene capture"),
+    ("plane-sweep", "Plane Sweep", "Stereo from the posed photographs; needs no downloaded weights"),
+    ("dust3r", "DUSt3R", "Vision model; needs its weights on the backend. Its licence forbids commercial use"),
+]
+
+
+class JobSettings(bpy.types.PropertyGroup):
+    """What is asked of the backend, and which job this scene is bound to."""
+
+    title: StringProperty(name="Title", description="Name of the job and of its object; empty takes the file's name")
+    preset: EnumProperty(name="Preset", items=PRESETS, default="normal", description="Time against quality")
+    geometry: EnumProperty(name="Geometry", items=GEOMETRY, default="auto", description="Where dense points come from")
+    poses: EnumProperty(
+        name="Poses", default="CAMERAS", description="Where the photographs' camera poses come from",
+        items=[("CAMERAS", "Known", "From camera objects, a pose file or a scene capture; kept as they are"),
+               ("ESTIMATE", "Estimate", "The backend estimates them; cameras are added to the scene afterwards")])
+    max_side_px: IntProperty(
+        name="Largest Side", default=800, min=64, max=8192, subtype="PIXEL",
+        description="Photographs are reduced to this long side before the reconstruction")
+    seed: IntProperty(name="Seed", default=0, min=0, description="Same seed and settings, same result")
+    priority: IntProperty(
+        name="Priority", default=0, min=-10, max=10, description="Higher goes before your own other waiting jobs")
+    preview_gaussians: IntProperty(
+        name="Preview Limit", default=200_000, min=1000, max=2_000_000,
+        description="Most Gaussians shown while training; the finished result always comes whole")
+    job_id: StringProperty(name="Job", description="The job that this scene shows; kept in the file")
+    server_id: StringProperty(name="Server", description="The backend that has the job")
+
+
+class SceneSettings(bpy.types.PropertyGroup):
+    """Everything of Intern-GS that belongs to a scene."""
+
+    photos: CollectionProperty(type=PhotoRow, name="Photographs")
+    active_photo: IntProperty(name="Active Photograph", description="The photograph whose details are shown")
+    rig: PointerProperty(type=RigSettings)
+    capture: PointerProperty(type=CaptureSettings)
+    job: PointerProperty(type=JobSettings)
+
+
+class SplatInfo(bpy.types.PropertyGroup):
+    """What an object that holds Gaussians says about them; saved, so that it is known without the backend."""
+
+    is_splat: BoolProperty(name="Gaussian Splat", description="Made by Intern-GS")
+    job_id: StringProperty(name="Job", description="The job whose Gaussians these are")
+    server_id: StringProperty(name="Server", description="The backend that trained them")
+    step: IntProperty(name="Step", description="Training step of these Gaussians")
+    state: EnumProperty(
+        name="State", default="PREVIEW", description="Whether these are the finished Gaussians",
+        items=[("PREVIEW", "Preview", "A subset of the Gaussians in training"),
+               ("PARTIAL", "Partial", "All Gaussians of a job that was stopped"),
+               ("FINAL", "Final", "The finished Gaussians")])
+    report_json: StringProperty(name="Report", description="The backend's report, as JSON")
+
+
+CLASSES = (PhotoRow, RigSettings, CaptureSettings, JobSettings, SceneSettings, SplatInfo)
+
+
+def register() -> None:
+    """Register the groups and hang them on scenes and objects."""
+    for each in CLASSES:
+        bpy.utils.register_class(each)
+    bpy.types.Scene.interngs = PointerProperty(type=SceneSettings)
+    bpy.types.Object.interngs_splat = PointerProperty(type=SplatInfo)
+
+
+def unregister() -> None:
+    """Undo ``register``."""
+    del bpy.types.Object.interngs_splat
+    del bpy.types.Scene.interngs
+    for each in reversed(CLASSES):
+        bpy.utils.unregister_class(each)
