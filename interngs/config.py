@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every setting of a reconstruction: frozen, documented, validated once, saved with each job; stdlib only."""
+"""Every setting of a reconstruction: frozen, documented, validated once, saved with each job."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .errors import InputError
+from .scene.clean import CleanSettings
 
 Preset = Literal["draft", "normal", "high"]
 GeometryMethod = Literal["auto", "dust3r", "plane-sweep", "given-depth"]
@@ -95,18 +96,6 @@ class OptimiseConfig:
 
 
 @dataclass(frozen=True)
-class CleanConfig:
-    """What is removed from the finished Gaussians."""
-
-    min_opacity: float = 0.02
-    """Fainter Gaussians are removed."""
-    max_relative_size: float = 0.3
-    """Gaussians whose largest standard deviation exceeds this share of the scene extent are removed."""
-    isolated: bool = True
-    """Remove Gaussians that stand alone, far from their neighbours."""
-
-
-@dataclass(frozen=True)
 class PipelineConfig:
     """One reconstruction, start to end."""
 
@@ -124,7 +113,8 @@ class PipelineConfig:
     """CPU threads; 0 takes all cores."""
     seeding: SeedingConfig = field(default_factory=SeedingConfig)
     optimise: OptimiseConfig = field(default_factory=OptimiseConfig)
-    clean: CleanConfig = field(default_factory=CleanConfig)
+    clean: CleanSettings = field(default_factory=CleanSettings)
+    """What is removed from the finished Gaussians."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; ``from_dict`` reads it back."""
@@ -194,17 +184,21 @@ def _merge(base: Any, values: dict[str, Any], where: str) -> Any:
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:
-    options = getattr(hint, "__args__", (hint,))
-    if getattr(hint, "__origin__", None) is Literal:
-        accepted = value in options
-    else:
-        accepted = any(_is_instance(value, option) for option in options)
-    if not accepted:
+    """``value`` when it fits the type ``hint`` (JSON's lists become tuples)."""
+    if isinstance(value, list):
+        value = tuple(value)
+    options = (hint,) if get_origin(hint) in {None, Literal, tuple} else get_args(hint)
+    if not any(_fits(value, option) for option in options):
         raise InputError("wrong-setting", f"{where} cannot be {value!r}.", f"Expected {hint}.")
     return float(value) if hint is float else value
 
 
-def _is_instance(value: Any, option: Any) -> bool:
+def _fits(value: Any, option: Any) -> bool:
+    if get_origin(option) is Literal:
+        return value in get_args(option)
+    if get_origin(option) is tuple:
+        parts = get_args(option)
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
     if option is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if option is int:

@@ -21,6 +21,12 @@ def test_missing_settings_take_the_presets_value() -> None:
     assert config.optimise.steps == preset_config("draft").optimise.steps
 
 
+def test_tuples_survive_json() -> None:
+    config = PipelineConfig.from_dict({"clean": {"sphere": [0.0, 1, 2.0, 3.0], "max_needle": None}})
+    assert config.clean.sphere == (0.0, 1, 2.0, 3.0)
+    assert PipelineConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
 @pytest.mark.parametrize(("values", "named"), [
     ({"preset": "best"}, "best"),
     ({"speed": 3}, "speed"),
@@ -29,6 +35,7 @@ def test_missing_settings_take_the_presets_value() -> None:
     ({"optimise": {"steps": 0}}, "optimise.steps"),
     ({"optimise": 3}, "optimise"),
     ({"device": "tpu"}, "device"),
+    ({"clean": {"sphere": [1.0, 2.0]}}, "clean.sphere"),
     ({"optimise": {"dropout": 1.5}}, "dropout"),
     ({"max_side_px": 4}, "max_side_px"),
 ])

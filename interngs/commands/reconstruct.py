@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``interngs reconstruct``: a capture to a splat file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from ..config import PipelineConfig
+from ..errors import InputError
+from ..events import Done
+from ..formats.detect import find_capture
+from ..formats.ply import write_ply
+from ..images.load import load_capture
+from ..pipeline import reconstruct
+from ..storage import atomic_write
+from .options import CapturePath, OutputFolder, Settings, parse, preset_in
+from .progress import Interrupt, show
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Turn a capture (photographs and camera poses) into 3D Gaussians: result.ply and report.json."""
+
+    capture: CapturePath
+    """Folder of photographs with poses, or a pose file."""
+    output: OutputFolder
+    """Where the results go."""
+    config: Settings
+    views: tuple[int, ...] = ()
+    """Use only these photographs, by number from 0 (default: all)."""
+    resume: bool = False
+    """Go on from the last checkpoint in the output folder."""
+
+
+def run(arguments: list[str]) -> None:
+    """Parse ``arguments`` and run."""
+    options = parse(Reconstruct(tyro.MISSING, tyro.MISSING, preset_in(arguments)), arguments, "reconstruct")
+    console = Console(stderr=True)
+    files = find_capture(options.capture)
+    chosen = checked_indices(options.views, len(files.views)) or list(range(len(files.views)))
+    capture = load_capture(files, chosen, options.config.max_side_px)
+    interrupt = Interrupt()
+    with interrupt.listening() as should_stop:
+        done = show(reconstruct(capture, options.config, options.output / "work", resume=options.resume,
+                                should_stop=should_stop), console)
+    if done is not None:
+        write_result(options.output, done)
+        console.print(f"{options.output / 'result.ply'}: {len(done.gaussians)} Gaussians")
+    if interrupt.asked():
+        console.print(f"Stopped. Go on with:\n  interngs reconstruct {options.capture} -o {options.output} "
+                      f"--preset {options.config.preset} --resume")
+        raise KeyboardInterrupt
+
+
+def checked_indices(views: tuple[int, ...], count: int) -> list[int]:
+    """``views`` as a list; an ``InputError`` names numbers the capture does not have."""
+    wrong = [index for index in views if not 0 <= index < count]
+    if wrong:
+        raise InputError("no-such-view", f"The capture has {count} photographs; there is no number {wrong[0]}.",
+                         f"Numbers run from 0 to {count - 1}.")
+    return list(views)
+
+
+def write_result(folder: Path, done: Done) -> None:
+    """Write ``result.ply`` and ``report.json`` into ``folder``."""
+    write_ply(folder / "result.ply", done.gaussians, comments=ply_facts(done))
+    atomic_write(folder / "report.json", json.dumps(done.report, indent=1).encode())
+
+
+def ply_facts(done: Done) -> list[str]:
+    """What a PLY file of this run says about itself."""
+    config: PipelineConfig = PipelineConfig.from_dict(done.report["config"])
+    return [
+        "made by Intern-GS for Blender",
+        "axes: as the camera poses that were given (OpenCV cameras: x right, y down, z forward)",
+        "units: those of the camera poses",
+        "colour: sRGB spherical harmonics; opacity: logit; scale: natural logarithm",
+        f"photographs: {len(done.report['views'])}; geometry: {done.report['geometry']['method']}; "
+        f"preset: {config.preset}; steps: {done.report['steps']}; seed: {config.seed}",
+    ]

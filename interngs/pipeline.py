@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Capture -> geometry -> seeds -> optimise -> clean -> result, as one readable generator."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .config import PipelineConfig, validate_config
+from .events import Done, Event, Log, Preview, Progress, Stage
+from .geometry.choose import choose_geometry
+from .geometry.prior import Geometry, GeometryPrior
+from .geometry.seeding import Seeds, random_seeds, seeds_to_gaussians, select_seeds
+from .geometry.store import load_geometry, save_geometry
+from .optimise.checkpoint import CheckpointStore
+from .optimise.trainer import Trainer
+from .render.cpu import set_threads
+from .render.device import choose_device
+from .scene.capture import Capture
+from .scene.clean import clean
+from .storage import atomic_write
+
+
+class Stopped(Exception):
+    """Raised inside a stage when the run is asked to stop."""
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """Where a job keeps what a resumed run needs."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The job's settings."""
+        return self.folder / "config.json"
+
+    @property
+    def geometry(self) -> Path:
+        """Dense geometry, once it is made."""
+        return self.folder / "geometry.npz"
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """The optimiser's checkpoints."""
+        return CheckpointStore(self.folder / "checkpoints")
+
+
+def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, resume: bool = False,
+                should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """Reconstruct ``capture``; yields events, the last one ``Done`` with the Gaussians and the report.
+
+    ``should_stop`` is asked at every step.  A run that is stopped writes a checkpoint, and its ``Done``
+    has ``report["complete"]`` false and the Gaussians so far (or no ``Done`` when it was stopped before
+    there were any).  With ``resume`` the run goes on from what ``work_dir`` holds; on the same machine
+    the result is the same as of an uninterrupted run.
+
+    Raises:
+        InputError: the capture or the settings cannot work.
+        InternGSError: the disk is full, a model file is damaged, no compiler for the kernels, ...
+    """
+    validate_config(config)
+    started = time.monotonic()
+    work = WorkFolder(Path(work_dir))
+    device, device_reason = choose_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+        set_threads(config.threads)
+    atomic_write(work.config, json.dumps(config.to_dict(), indent=1).encode())
+    yield Log(f"Rendering with {device_reason}.")
+
+    seconds: dict[str, float] = {}
+    try:
+        geometry = yield from _geometry_stage(capture, config, work, resume, should_stop)
+    except Stopped:
+        return
+    seconds["geometry"] = time.monotonic() - started
+    yield Stage("seeding")
+    seeds = _seed(capture, geometry, config)
+    yield Log("Points: {before} before, {unsure} unsure, {redundant} redundant, {kept} kept.".format_map(
+        {"unsure": 0, "redundant": 0, **seeds.counts}))
+    yield Preview(0, seeds_to_gaussians(seeds, config.seeding, 0))
+
+    yield Stage("optimise")
+    trainer = Trainer(capture, geometry, seeds, config, device)
+    checkpoint = work.checkpoints.latest() if resume else None
+    if checkpoint is not None:
+        trainer.load(checkpoint)
+        yield Log(f"Resumed at step {checkpoint.step}.")
+    seconds["preparation"] = time.monotonic() - started - seconds["geometry"]
+    yield from trainer.run(work.checkpoints, should_stop)
+    seconds["optimise"] = time.monotonic() - started - sum(seconds.values())
+
+    yield Stage("clean")
+    result = clean(trainer.gaussians(), config.clean, [view.camera for view in geometry.views])
+    cleaned = result.gaussians
+    for entry in result.report:
+        if entry.removed:
+            yield Log(entry.line)
+    seconds["total"] = time.monotonic() - started
+    report = {
+        "complete": trainer.step_number == config.optimise.steps,
+        "steps": trainer.step_number,
+        "preset": config.preset,
+        "seed": config.seed,
+        "device": device_reason,
+        "views": [view.name for view in capture.views],
+        "source": capture.source,
+        "geometry": {"method": geometry.method, **geometry.report},
+        "seeding": seeds.counts,
+        "gaussians": len(cleaned),
+        "sh_degree": cleaned.sh_degree,
+        "removed": {entry.name: entry.removed for entry in result.report},
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "warnings": [*capture.notes, *geometry.warnings],
+        "config": config.to_dict(),
+    }
+    yield Done(cleaned, report)
+
+
+def _geometry_stage(capture: Capture, config: PipelineConfig, work: WorkFolder, resume: bool,
+                    should_stop: Callable[[], bool]) -> Iterator[Event]:
+    """Yields progress; returns the geometry."""
+    if resume and work.geometry.exists():
+        yield Log("Using the geometry of the earlier run.")
+        return load_geometry(work.geometry)
+    prior, reason = choose_geometry(capture, config.geometry)
+    yield Stage("geometry", f"{prior.name}: {reason}")
+    geometry = yield from _with_progress("geometry", prior, capture, should_stop)
+    geometry.report["reason"] = reason
+    for warning in geometry.warnings:
+        yield Log(warning, "warning")
+    save_geometry(work.geometry, geometry)
+    return geometry
+
+
+def _with_progress(stage: str, prior: GeometryPrior, capture: Capture, should_stop: Callable[[], bool],
+                   ) -> Iterator[Progress]:
+    """Run ``prior.estimate`` in a thread and yield its progress as it comes; returns its geometry."""
+    updates: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
+    outcome: list[Geometry | BaseException] = []
+
+    def report_progress(done: int, total: int) -> None:
+        if should_stop():
+            raise Stopped
+        updates.put((done, total))
+
+    def work() -> None:
+        try:
+            outcome.append(prior.estimate(capture, report_progress))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread below
+            outcome.append(error)
+        updates.put(None)
+
+    thread = threading.Thread(target=work, name=f"{stage}-stage", daemon=True)
+    thread.start()
+    while (update := updates.get()) is not None:
+        yield Progress(stage, *update)
+    thread.join()
+    result = outcome[0]
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _seed(capture: Capture, geometry: Geometry, config: PipelineConfig) -> Seeds:
+    seeds = select_seeds(capture, geometry, config.seeding)
+    if config.seeding.start == "random":
+        return random_seeds(capture, geometry, len(seeds.positions), config.seed)
+    return seeds
+
