@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..scene.capture import CaptureFiles
+from .image_header import read_image_header
 from .npy_file import parse_npy
-from .view_files import PosedImage, attach_masks, build_views, image_folders, list_images
+from .view_files import PosedImage, attach_masks, build_views, image_folders, is_uniform_scale, list_images
+
+DTU_SIZE_PX = (1600, 1200)
+"""Size of the photos of the DTU scans (Jensen et al., CVPR 2014)."""
 
 _MEMBER_LIMIT_BYTES = 4096
 _IMAGE_FOLDERS = ("image", "images", "rgb")
@@ -25,8 +29,13 @@ def read_dtu(path: Path, image_folder: Path | None = None) -> CaptureFiles:
     ``world_mat_i`` is the projection K [R | t] of image i (sorted by name), which is taken apart here.  The world
     frame is that of ``world_mat``; ``scale_mat_i``, which would shrink the scene into the unit sphere, is not applied.
 
+    The file does not say which image size it is for.  Where the principal point lies near the middle of the image, it
+    is that size.  Otherwise, where it lies near the middle of DTU's own 1600x1200, images of that shape are taken as
+    smaller copies and square ones as MonoSDF's (Yu et al., NeurIPS 2022): the middle 1200x1200, made smaller.
+
     Raises:
-        InputError: not such a file, another number of images than of matrices, matrices that are no cameras.
+        InputError: not such a file, another number of images than of matrices, matrices that are no cameras or are for
+            another image size.
     """
     file = path / "cameras.npz" if path.is_dir() else path
     matrices = _read_matrices(file)
@@ -38,9 +47,31 @@ def read_dtu(path: Path, image_folder: Path | None = None) -> CaptureFiles:
     entries = []
     for image, projection in zip(images, matrices, strict=True):
         K, pose = decompose_projection(projection, f"{image.name} in {file}")
-        entries.append(PosedImage(image.name, image, K, pose))
+        K, size = _for_image(K, image, file)
+        entries.append(PosedImage(image.name, image, K, pose, size))
     views = attach_masks(build_views(entries, file), file.parent)
     return CaptureFiles(views, f"{file.name} (world_mat), images in {folder.name}")
+
+
+def _for_image(K: NDArray[np.float64], image: Path, file: Path) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """``K`` and the image size it is for: see ``read_dtu``."""
+    size = read_image_header(image).upright_size_px
+    if _is_central(K, size):
+        return K, size
+    if _is_central(K, DTU_SIZE_PX) and is_uniform_scale(DTU_SIZE_PX, size):
+        return K, DTU_SIZE_PX
+    if _is_central(K, DTU_SIZE_PX) and size[0] == size[1]:
+        cropped = K.copy()
+        cropped[0, 2] -= (DTU_SIZE_PX[0] - DTU_SIZE_PX[1]) / 2
+        return cropped, (DTU_SIZE_PX[1], DTU_SIZE_PX[1])
+    raise InputError("image-size-mismatch", f"The principal point of {image.name} in {file} is at {K[0, 2]:.0f}, "
+                     f"{K[1, 2]:.0f} px; the image has only {size[0]}x{size[1]} px.",
+                     "Use the images that the poses were made for.")
+
+
+def _is_central(K: NDArray[np.float64], size: tuple[int, int]) -> bool:
+    """Whether the principal point lies in the middle half of an image of ``size``, in both directions."""
+    return all(0.25 <= K[axis, 2] / size[axis] <= 0.75 for axis in (0, 1))
 
 
 def _find_image_folder(scan: Path) -> Path:

@@ -60,8 +60,12 @@ def pinhole_map(camera: Camera, distortion: Distortion, name: str) -> PixelMap:
     if valid.mean() < MIN_VALID_SHARE:
         raise InputError("distortion-invalid", f"The {distortion.model} distortion of {name!r} leaves "
                          f"{valid.mean():.1%} of the image.", "Check the distortion coefficients of the pose file.")
-    x, y = (np.where(inside, axis - 0.5, -1.0).astype(np.float32) for axis in (x, y))
-    return PixelMap(x, y, valid)
+    return PixelMap(_in_reach(x, width), _in_reach(y, height), valid)
+
+
+def _in_reach(corner_origin: NDArray[np.float64], extent: int) -> NDArray[np.float32]:
+    """Array coordinates, held just outside of the photo so that pixels it lacks repeat its edge."""
+    return np.clip(np.nan_to_num(corner_origin - 0.5, nan=-1.0), -1.0, extent).astype(np.float32)
 
 
 def _distort(rays: NDArray[np.float64], distortion: Distortion, name: str) -> NDArray[np.float64]:
