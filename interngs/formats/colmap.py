@@ -24,6 +24,7 @@ from .view_files import PosedImage, attach_masks, build_views, image_folders, is
 MODEL_FOLDERS = ("sparse/0", "sparse", ".", "colmap/sparse/0")
 """Where a model is looked for in a scene folder, in this order."""
 
+_FOLDERS_ABOVE_MODELS = ("sparse", "colmap")
 _PLAIN_SKEW_PX = 0.05
 
 
@@ -79,8 +80,10 @@ def _posed_image(image: ColmapImage, model: ColmapModel, file: Path) -> PosedIma
 
 
 def _find_image_folder(model_folder: Path, given: Path) -> Path:
-    start = given if given.is_dir() else model_folder
-    for scene in (start, *model_folder.resolve().parents[:3]):
+    scenes = [given if given.is_dir() else model_folder, model_folder.resolve().parent]
+    while scenes[-1].name in _FOLDERS_ABOVE_MODELS:
+        scenes.append(scenes[-1].parent)
+    for scene in scenes:
         if folders := image_folders(scene):
             return folders[0]
     raise InputError("image-folder-missing", f"No folder 'images' lies beside the COLMAP model {model_folder}.",

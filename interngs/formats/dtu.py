@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +99,8 @@ def _read_matrices(file: Path) -> list[NDArray[np.float64]]:
                     raise InputError("dtu-matrices", f"world_mat_{index} of {file} is no 4x4 matrix.",
                                      "Write the file again.")
                 matrices.append(parse_npy(archive.read(members[index]), f"world_mat_{index} of {file}"))
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError,
+            zlib.error, lzma.LZMAError) as error:
         raise InputError("dtu-unreadable", f"{file} cannot be read: {error}.",
                          "Check that it is a whole .npz file of numpy.") from error
     for index, matrix in enumerate(matrices):
@@ -117,11 +120,12 @@ def decompose_projection(projection: NDArray[np.float64], name: str) -> tuple[ND
         InputError: it is not finite or not invertible.
     """
     M, column = projection[:3, :3], projection[:3, 3]
-    if not np.isfinite(projection[:3]).all() or abs(np.linalg.det(M)) < 1e-12 * np.abs(M).max() ** 3:
+    largest = float(np.abs(M).max())
+    if not (np.isfinite(projection[:3]).all() and largest > 0 and abs(np.linalg.det(M / largest)) > 1e-12):
         raise InputError("camera-not-finite", f"The projection matrix of {name} is not finite or not invertible.",
                          "Write the pose file again, or leave this image out.")
-    sign = np.sign(np.linalg.det(M))
-    M, column = sign * M, sign * column
+    factor = np.sign(np.linalg.det(M / largest)) / largest
+    M, column = factor * M, factor * column
     q, r = np.linalg.qr(M[::-1].T)
     K, rotation = r.T[::-1, ::-1], q.T[::-1]
     signs = np.sign(np.diag(K))

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-import io
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
+_HEADER = re.compile(rb"\s*\{\s*'descr':\s*'(?P<type>[<>|=]?(?:f[248]|[iu][1248]))',\s*'fortran_order':\s*"
+                     rb"(?P<fortran>True|False),\s*'shape':\s*\((?P<shape>(?:\s*\d{1,12}\s*(?:,\s*\d{1,12}\s*){0,7},?\s*)?)\),?\s*\}\s*")
+_HEADER_LIMIT_BYTES = 1024
 _REMEDY = "Write the file again with numpy.save as a plain array of numbers."
 
 
@@ -34,22 +38,24 @@ def parse_npy(data: bytes, name: str) -> NDArray[np.float64]:
     Raises:
         InputError: truncated, or not a plain array of real numbers.
     """
-    stream = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(stream)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        raise InputError("npy-malformed", f"{name} is no readable numpy array.", _REMEDY) from error
-    if dtype.hasobject or dtype.kind not in "fiu":
-        raise InputError("npy-malformed", f"{name} holds {dtype} values, not plain numbers.", _REMEDY)
-    count = 1
-    for extent in shape:
-        count *= int(extent)
-    body = data[stream.tell():]
-    if count < 0 or len(body) != count * dtype.itemsize:
+    shape, fortran_order, dtype, offset = _parse_header(data, name)
+    count = math.prod(shape)
+    body = data[offset:]
+    if len(body) != count * dtype.itemsize:
         raise InputError("npy-truncated", f"{name} says it holds an array of shape {shape} but has {len(body)} bytes.",
                          "Copy the file again; it is cut short or damaged.")
     flat = np.frombuffer(body, dtype)
     array = flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
     return array.astype(np.float64)
+
+
+def _parse_header(data: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
+    """Shape, column order, type and where the values begin (NEP 1, versions 1 to 3)."""
+    length_bytes = 2 if data[6:7] == b"\x01" else 4
+    start = 8 + length_bytes
+    end = start + int.from_bytes(data[8:start], "little")
+    header = _HEADER.fullmatch(data[start:end]) if end - start <= _HEADER_LIMIT_BYTES else None
+    if data[:6] != b"\x93NUMPY" or data[6:7] not in (b"\x01", b"\x02", b"\x03") or header is None or end > len(data):
+        raise InputError("npy-malformed", f"{name} is no numpy array of plain numbers, or it is cut short.", _REMEDY)
+    shape = tuple(int(extent) for extent in header["shape"].decode().split(",") if extent.strip())
+    return shape, header["fortran"] == b"True", np.dtype(header["type"].decode()), end

@@ -70,7 +70,9 @@ def rigid(pose: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def inverse_pose(pose: NDArray[np.float64]) -> NDArray[np.float64]:
     """[4, 4] inverse of a pose, its rotation made orthonormal first; its translation (the centre of a
-    ``world_from_camera``) is kept exactly."""
+    ``world_from_camera``) is kept exactly.  Of a pose that is not finite, NaN."""
+    if not np.isfinite(pose).all():
+        return np.full((4, 4), np.nan)
     pose = rigid(pose)
     inverse = np.eye(4)
     inverse[:3, :3] = pose[:3, :3].T
@@ -92,7 +94,12 @@ def image_folders(scene: Path) -> list[Path]:
         stem, _, factor = entry.name.partition("_")
         if entry.is_dir() and stem == "images" and (entry.name == "images" or factor.isdecimal()):
             ranked.append((int(factor) if factor else 1, entry))
-    return [entry for _, entry in sorted(ranked) if list_images(entry)]
+    return [entry for _, entry in sorted(ranked) if _holds_images(entry)]
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether images lie in the folder or one level below (one folder per camera)."""
+    return bool(list_images(folder)) or any(entry.is_dir() and list_images(entry) for entry in _entries(folder))
 
 
 def _entries(folder: Path) -> list[Path]:
