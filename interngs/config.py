@@ -42,8 +42,8 @@ class OptimiseConfig:
     """Spherical-harmonic degree; by default 1 up to 5 views, 2 up to 11, 3 above."""
     ssim_share: float = 0.2
     """Share of 1 - SSIM in the photometric loss; the rest is L1 (3DGS, eq. 7)."""
-    mean_rate: float = 1.6e-4
-    """Learning rate of positions, times the scene scale; falls exponentially to a hundredth."""
+    mean_rate: float = 0.02
+    """Learning rate of positions in pixel footprints of each seed; falls exponentially to a hundredth."""
     scale_rate: float = 5e-3
     """Learning rate of log scales."""
     quat_rate: float = 1e-3

@@ -27,7 +27,7 @@ class HeldOutView:
 
 def measure(gaussians: Gaussians, held_out: Capture, device: torch.device, lpips: Lpips | None = None,
             ) -> list[HeldOutView]:
-    """Render every view of ``held_out`` and compare: ``psnr``, ``psnr_colour_fit`` (dB), ``ssim``, ``lpips_squeezenet``.
+    """Render every view of ``held_out`` and compare by PSNR (dB; raw and after a colour fit), SSIM and LPIPS.
 
     Masks restrict the comparison to where they are set.
     """

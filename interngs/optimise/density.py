@@ -26,11 +26,8 @@ class DensityControl:
 
         As in 3DGS they are counted per half image, so the threshold does not depend on resolution.
         """
-        half_image = torch.tensor([width / 2, height / 2], device=means2d_gradient.device)
-        norm = (means2d_gradient[0] * half_image).norm(dim=-1)
-        visible = (radii[0] > 0).all(dim=-1)
-        self.gradient_sum[visible] += norm[visible]
-        self.seen[visible] += 1
+        self.gradient_sum += torch.hypot(means2d_gradient[0, :, 0] * (width / 2), means2d_gradient[0, :, 1] * (height / 2))
+        self.seen += radii[0, :, 0] > 0
 
     def due(self, step: int) -> bool:
         """Whether ``change`` is to be called after this step."""

@@ -30,11 +30,8 @@ def relative_depth_loss(inverse_depth: Tensor, target: Tensor, weight: Tensor) -
 
     Errors saturate smoothly past a tenth, so that a wrong target pixel pulls weakly.
     """
-    known = weight > 0
-    if not bool(known.any()):
-        return inverse_depth.sum() * 0.0
-    error = (inverse_depth[known] - target[known]).abs() / target[known]
-    return (weight[known] * (error / (1.0 + 10.0 * error))).sum() / weight[known].sum()
+    error = (inverse_depth - target).abs() / target.clamp_min(EPS)
+    return (weight * (error / (1.0 + 10.0 * error))).sum() / weight.sum().clamp_min(EPS)
 
 
 def edge_aware_smoothness(inverse_depth: Tensor, image: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ def gaussians(n: int = 6, degree: int = 1) -> Gaussians:
     rng = np.random.default_rng(0)
     quats = rng.normal(size=(n, 4)).astype(np.float32)
     quats /= np.linalg.norm(quats, axis=1, keepdims=True)
-    return Gaussians(rng.normal(size=(n, 3)).astype(np.float32), quats, rng.normal(size=(n, 3)).astype(np.float32),
-                     rng.normal(size=n).astype(np.float32), rng.normal(size=(n, (degree + 1) ** 2, 3)).astype(np.float32))
+    means, log_scales, logits = (rng.normal(size=shape).astype(np.float32) for shape in ((n, 3), (n, 3), (n,)))
+    return Gaussians(means, quats, log_scales, logits, rng.normal(size=(n, (degree + 1) ** 2, 3)).astype(np.float32))
 
 
 def model(n: int = 6, degree: int = 1) -> SplatModel:
@@ -46,7 +46,8 @@ def test_positions_move_by_the_rate_times_the_reach() -> None:
     before = splats.means.detach().clone()
     pull(splats)
     # Adam's first step has the size of the learning rate, whatever the gradient.
-    assert torch.allclose((splats.means.detach() - before).abs(), torch.tensor(OptimiseConfig().mean_rate * 0.1), rtol=1e-3)
+    moved = (splats.means.detach() - before).abs()
+    assert torch.allclose(moved, torch.tensor(OptimiseConfig().mean_rate * 0.1), rtol=1e-3)
 
 
 def test_pruning_keeps_parameters_and_moments_of_the_others() -> None:
