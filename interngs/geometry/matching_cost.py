@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Photometric cost of depth hypotheses: a plane sweep scored by zero-mean normalised cross-correlation."""
+"""Cost of depth hypotheses: a plane sweep scored by correlation and by the depths of the other views."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,14 +18,32 @@ from .depth_range import DepthRange
 
 COST_SCALE = 127
 """Cost of a correlation of 0 or below."""
-UNSEEN_COST = 90
-"""Cost of a hypothesis that no source sees: dearer than a match, cheaper than a clear mismatch."""
+UNSEEN_COST = np.float32(0.7)
+"""Cost (0..1) of a hypothesis that no source sees: dearer than a match, cheaper than a clear mismatch."""
 WINDOWS_PX = (3, 7)
 NOISE_VARIANCE = 1e-4
 """Regulariser of the correlation: a window must vary by more than about 1 % of white to say anything."""
 
+DEPTH_WEIGHT = 0.5
+"""Share of the other views' depths in the cost, where they are known."""
+DEPTH_TOLERANCE = 0.01
+"""Relative depth difference at which another view's depth is half as bad as a contradiction."""
+
 _PROBE = 8
-_NOWHERE = np.float32(2.0)
+_UNSEEN = np.float32(2.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A view that another one is matched against.
+
+    Attributes:
+        view: its photo and camera.
+        inverse_depth: [H, W] float32 what is already known of its depth, 0 where nothing is; ``None`` at first.
+    """
+
+    view: View
+    inverse_depth: NDArray[np.float32] | None = None
 
 
 def _centred(K: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,73 +93,135 @@ class _Correlation:
         self.reference = reference
         self.stats = []
         for window in WINDOWS_PX:
-            mean = self._box(reference, window)
-            self.stats.append((window, mean, self._box(reference * reference, window) - mean * mean))
-
-    @staticmethod
-    def _box(image: NDArray[np.float32], window: int) -> NDArray[np.float32]:
-        return np.asarray(cv2.boxFilter(image, -1, (window, window), borderType=cv2.BORDER_REFLECT_101))
+            mean = _box(reference, window)
+            variance = np.maximum(_box(reference * reference, window) - mean * mean, 0)
+            self.stats.append((window, mean, 1 / (np.sqrt(variance + NOISE_VARIANCE) * len(WINDOWS_PX))))
 
     def __call__(self, warped: NDArray[np.float32]) -> NDArray[np.float32]:
         """[H, W] correlation in -1..1."""
         square, product = warped * warped, warped * self.reference
         total = np.zeros(self.reference.shape, np.float32)
-        for window, mean, variance in self.stats:
-            warped_mean = self._box(warped, window)
-            warped_variance = np.maximum(self._box(square, window) - warped_mean * warped_mean, 0)
-            covariance = self._box(product, window) - mean * warped_mean
-            total += covariance / np.sqrt((np.maximum(variance, 0) + NOISE_VARIANCE)
-                                          * (warped_variance + NOISE_VARIANCE))
-        return total / np.float32(len(self.stats))
+        for window, mean, scale in self.stats:
+            warped_mean, variance, covariance = _box(warped, window), _box(square, window), _box(product, window)
+            variance -= warped_mean * warped_mean
+            np.maximum(variance, 0, out=variance)
+            variance += np.float32(NOISE_VARIANCE)
+            warped_mean *= mean
+            covariance -= warped_mean
+            covariance *= scale
+            covariance /= np.sqrt(variance, out=variance)
+            total += covariance
+        return total
 
 
-def grey(view: View) -> NDArray[np.float32]:
+def _box(image: NDArray[np.float32], window: int) -> NDArray[np.float32]:
+    return np.asarray(cv2.boxFilter(image, -1, (window, window), borderType=cv2.BORDER_REFLECT_101))
+
+
+def cost_volume(view: View, sources: Sequence[Source], inverse_depths: NDArray[np.float64],
+                threads: int) -> NDArray[np.uint8]:
+    """[H, W, D] matching cost, 0..``COST_SCALE``.
+
+    The photometric part is the mean over the better half (two at most) of the sources that see the point, since
+    it may be hidden in the others (Kang, Szeliski and Chai 2001).  Where a source's own depth is known, a point
+    behind it is not compared there at all, and a point before it is charged for standing in free space.
+    """
+    height, width = view.image.shape[:2]
+    planes = np.empty((len(inverse_depths), height, width), np.uint8)
+    sweep = _Sweep(view, sources)
+
+    def fill(label: int) -> None:
+        planes[label] = sweep.plane(float(inverse_depths[label]))
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, range(len(inverse_depths))))
+    return _labels_last(planes)
+
+
+def _labels_last(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[D, H, W] to a contiguous [H, W, D], in bands that stay in the cache."""
+    depth, height, width = planes.shape
+    volume = np.empty((height, width, depth), np.uint8)
+    for top in range(0, height, 16):
+        volume[top:top + 16] = planes[:, top:top + 16].transpose(1, 2, 0)
+    return volume
+
+
+class _Sweep:
+    """One view and its sources, ready to be compared plane by plane (safe to call from several threads)."""
+
+    def __init__(self, view: View, sources: Sequence[Source]) -> None:
+        self.camera = view.posed_camera
+        self.correlation = _Correlation(_grey(view))
+        self.sources = sources
+        self.greys = [_grey(source.view) for source in sources]
+        self.masks = [np.ones(image.shape, np.uint8) if source.view.mask is None
+                      else (source.view.mask > 0.5).astype(np.uint8)
+                      for image, source in zip(self.greys, sources, strict=True)]
+        self.columns = np.arange(self.camera.width_px, dtype=np.float32)[None]
+        self.rows = np.arange(self.camera.height_px, dtype=np.float32)[:, None]
+
+    def plane(self, inverse_depth: float) -> NDArray[np.uint8]:
+        """[H, W] cost of the plane at ``inverse_depth``."""
+        photometric, geometric = [], []
+        for k, source in enumerate(self.sources):
+            mapping = plane_homography(self.camera, source.view.posed_camera, inverse_depth)
+            depth_ratio = (mapping[2, 0] * self.columns + mapping[2, 1] * self.rows + mapping[2, 2]).astype(np.float32)
+            if depth_ratio.min() <= 0:      # part of the plane lies behind the source
+                photometric.append(np.full(depth_ratio.shape, _UNSEEN))
+                continue
+            cost = self._photometric(k, mapping)
+            if source.inverse_depth is not None:
+                charge, hidden = self._geometric(source.inverse_depth, mapping, depth_ratio / np.float32(inverse_depth))
+                cost[hidden] = _UNSEEN
+                geometric.append(charge)
+            photometric.append(cost)
+        total = _better_half(photometric)
+        if geometric:
+            stack = np.stack(geometric)
+            total = (1 - DEPTH_WEIGHT) * total + DEPTH_WEIGHT * (stack.max(axis=0) + stack.min(axis=0)) / 2
+        return np.asarray(np.round(total * COST_SCALE), np.uint8)
+
+    def _warp(self, image: NDArray[Any], mapping: NDArray[np.float64], interpolation: int, border: int) -> NDArray[Any]:
+        return np.asarray(cv2.warpPerspective(image, mapping, (self.camera.width_px, self.camera.height_px),
+                                              flags=cv2.WARP_INVERSE_MAP | interpolation, borderMode=border))
+
+    def _photometric(self, k: int, mapping: NDArray[np.float64]) -> NDArray[np.float32]:
+        """[H, W] 1 - ZNCC clipped to 0..1; ``_UNSEEN`` outside the source's frame or mask."""
+        warped = self._warp(self.greys[k], mapping, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+        seen = self._warp(self.masks[k], mapping, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+        cost = self.correlation(warped)
+        np.subtract(1, cost, out=cost)
+        np.clip(cost, 0, 1, out=cost)
+        cost[seen == 0] = _UNSEEN
+        return cost
+
+    def _geometric(self, known: NDArray[np.float32], mapping: NDArray[np.float64],
+                   z: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Charge 0..1 [H, W] for points at depth ``z`` in the source, and which of them it cannot see.
+
+        0 on the source's surface, 1/2 where nothing is known or the point is hidden, 1 in free space.
+        """
+        inverse = self._warp(known, mapping, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+        beyond = (z * inverse - 1) / np.float32(2 * DEPTH_TOLERANCE)
+        there = inverse > 0
+        charge = np.where(there & (np.abs(beyond) < 1), np.abs(beyond) / 2, np.float32(0.5))
+        charge[there & (beyond <= -1)] = 1
+        return charge, there & (beyond >= 1)
+
+
+def _grey(view: View) -> NDArray[np.float32]:
     """[H, W] luma of a view in 0..1."""
     return np.asarray(cv2.cvtColor(view.image, cv2.COLOR_RGB2GRAY))
 
 
-def cost_volume(view: View, sources: list[View], inverse_depths: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """[H, W, D] matching cost 0..``COST_SCALE``: the mean over the better half of the sources that see the point.
-
-    The better half, since a point may be hidden in the others (Kang, Szeliski and Chai 2001).
-    """
-    correlation = _Correlation(grey(view))
-    greys = [grey(source) for source in sources]
-    masks = [np.ones(image.shape, np.uint8) if source.mask is None else (source.mask > 0.5).astype(np.uint8)
-             for image, source in zip(greys, sources, strict=True)]
-    height, width = view.image.shape[:2]
-    volume = np.empty((height, width, len(inverse_depths)), np.uint8)
-    costs = np.empty((len(sources), height, width), np.float32)
-    for label, inverse_depth in enumerate(inverse_depths):
-        for k, source in enumerate(sources):
-            costs[k] = _source_cost(correlation, view.posed_camera, source.posed_camera, greys[k], masks[k],
-                                    float(inverse_depth))
-        volume[..., label] = _better_half(costs)
-    return volume
-
-
-def _source_cost(correlation: _Correlation, camera: Camera, source: Camera, image: NDArray[np.float32],
-                 mask: NDArray[np.uint8], inverse_depth: float) -> NDArray[np.float32]:
-    """[H, W] 1 - ZNCC clipped to 0..1 against one source on one plane; 2 where the source does not see it."""
-    height, width = correlation.reference.shape
-    mapping = plane_homography(camera, source, inverse_depth)
-    corners = np.array([[0, 0, 1], [width - 1, 0, 1], [0, height - 1, 1], [width - 1, height - 1, 1]])
-    if (corners @ mapping[2]).min() <= 0:      # part of the plane lies behind the source
-        return np.full((height, width), _NOWHERE)
-    flags = cv2.WARP_INVERSE_MAP
-    warped = cv2.warpPerspective(image, mapping, (width, height), flags=flags | cv2.INTER_LINEAR,
-                                 borderMode=cv2.BORDER_REPLICATE)
-    seen = cv2.warpPerspective(mask, mapping, (width, height), flags=flags | cv2.INTER_NEAREST)
-    cost = np.clip(1 - correlation(np.asarray(warped)), 0, 1)
-    cost[seen == 0] = _NOWHERE
-    return np.asarray(cost)
-
-
-def _better_half(costs: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """[H, W] mean of the better half (rounded up) of the sources that see each pixel, scaled to uint8."""
-    ordered = np.sort(costs, axis=0)
-    seeing = (ordered < 1.5).sum(axis=0)
-    half = np.maximum((seeing + 1) // 2, 1)
-    sums = np.cumsum(np.minimum(ordered, 1), axis=0)
-    mean = np.take_along_axis(sums, half[None] - 1, axis=0)[0] / half
-    return np.where(seeing == 0, UNSEEN_COST, np.round(mean * COST_SCALE)).astype(np.uint8)
+def _better_half(costs: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """[H, W] the best cost, or the mean of the best two where three sources or more see the point."""
+    best, second = costs[0], np.full_like(costs[0], _UNSEEN)
+    seeing = (costs[0] < _UNSEEN).astype(np.uint8)
+    for cost in costs[1:]:
+        second = np.minimum(second, np.maximum(best, cost))
+        best = np.minimum(best, cost)
+        seeing += cost < _UNSEEN
+    mean = np.where(seeing >= 3, (best + second) / 2, best)
+    return np.where(seeing == 0, UNSEEN_COST, mean)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..scene.capture import Capture, View
 from . import semi_global
 from .consistency import Agreement, check_view
 from .depth_range import DepthRange, find_depth_ranges
-from .matching_cost import COST_SCALE, cost_volume, inverse_depth_planes
+from .matching_cost import COST_SCALE, Source, cost_volume, inverse_depth_planes
 from .prior import Geometry, ReportProgress, ViewGeometry
 from .source_views import choose_sources
 from .sparse_matches import match_capture
@@ -22,6 +23,8 @@ from .sparse_matches import match_capture
 MAX_SOURCES = 4
 MAX_PLANES = 256
 STEP_PX = 0.7
+PASSES = 3
+"""Sweeps over all views; each after the first uses what the one before confirmed."""
 P1, P2, EDGE_SCALE = 8, 60, 0.08
 
 
@@ -29,6 +32,10 @@ class PlaneSweep:
     """The built-in geometry (see ``GeometryPrior``): works on any posed capture, needs no weights."""
 
     name = "plane-sweep"
+
+    def __init__(self, threads: int | None = None) -> None:
+        """``threads``: how many to use; by default two, or one on a machine with a single core."""
+        self.threads = threads if threads is not None else min(2, os.cpu_count() or 1)
 
     def estimate(self, capture: Capture, report_progress: ReportProgress) -> Geometry:
         """Dense depth and confidence of every view.
@@ -38,7 +45,7 @@ class PlaneSweep:
         """
         views = list(capture.views)
         _check_capture(views)
-        steps = 2 * len(views) + 2
+        steps = PASSES * len(views) + 2
         matches = match_capture(views)
         report_progress(1, steps)
         cameras = [view.posed_camera for view in views]
@@ -47,22 +54,34 @@ class PlaneSweep:
         if not any(sources):
             raise InputError("no-overlap", "No two of the cameras see a common part of the scene.",
                              "Check that the poses belong to these photos, or add photos in between.")
-        depths, costs, planes = [], [], []
-        for k, view in enumerate(views):
-            depth, cost, inverse_depths = _sweep_view(view, [views[s] for s in sources[k]], ranges[k])
-            depths.append(depth)
-            costs.append(cost)
-            planes.append(inverse_depths)
-            report_progress(2 + k, steps)
+        planes = [inverse_depth_planes(cameras[k], [cameras[s] for s in sources[k]], ranges[k], STEP_PX, MAX_PLANES)
+                  for k in range(len(views))]
+        depths: list[NDArray[np.float32]] = []
+        known: list[NDArray[np.float32] | None] = [None] * len(views)
+        done = 1
+        for _ in range(PASSES):
+            swept = []
+            for k, view in enumerate(views):
+                swept.append(_sweep_view(view, [Source(views[s], known[s]) for s in sources[k]], planes[k],
+                                         self.threads))
+                done += 1
+                report_progress(done, steps)
+            depths = [depth for depth, _ in swept]
+            agreements = [check_view(k, cameras, depths) for k in range(len(views))]
+            known = [_confirmed_inverse_depth(a) for a in agreements]
         result = []
         for k, view in enumerate(views):
-            agreement = check_view(k, cameras, depths)
-            depth = _complete(view, depths[k], agreement, planes[k])
-            result.append(ViewGeometry(cameras[k], depth, _confidence(view, agreement, costs[k], bool(sources[k]))))
-            report_progress(2 + len(views) + k, steps)
+            depth = np.where(agreements[k].confirmed > 0, agreements[k].fused, depths[k])
+            confidence = _confidence(view, agreements[k], swept[k][1], bool(sources[k]))
+            result.append(ViewGeometry(cameras[k], depth, confidence))
         report_progress(steps, steps)
         return Geometry(tuple(result), self.name, _report(views, ranges, sources, planes, result),
                         _warnings(views, ranges, sources))
+
+
+def _confirmed_inverse_depth(agreement: Agreement) -> NDArray[np.float32]:
+    """[H, W] inverse depth that another view confirms, 0 elsewhere."""
+    return np.where(agreement.confirmed > 0, 1 / np.maximum(agreement.fused, np.float32(1e-20)), np.float32(0))
 
 
 def _check_capture(views: list[View]) -> None:
@@ -77,40 +96,22 @@ def _check_capture(views: list[View]) -> None:
         validate_camera(view.posed_camera, view.name)
 
 
-def _sweep_view(view: View, sources: list[View], depth_range: DepthRange
-                ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
-    """Depth [H, W], its photometric cost 0..1 [H, W], and the planes [D] of one view."""
-    cameras = [source.posed_camera for source in sources]
-    inverse_depths = inverse_depth_planes(view.posed_camera, cameras, depth_range, STEP_PX, MAX_PLANES)
+def _sweep_view(view: View, sources: list[Source], inverse_depths: NDArray[np.float64],
+                threads: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Depth [H, W] of one view and its cost 0..1 [H, W]."""
     if not sources:
-        return np.zeros(view.image.shape[:2], np.float32), np.ones(view.image.shape[:2], np.float32), inverse_depths
-    volume = cost_volume(view, sources, inverse_depths)
+        return np.zeros(view.image.shape[:2], np.float32), np.ones(view.image.shape[:2], np.float32)
+    volume = cost_volume(view, sources, inverse_depths, threads)
     total = semi_global.aggregate(volume, view.image, P1, P2, EDGE_SCALE)
     label, _ = semi_global.best_label(total)
     picked = np.round(label).astype(np.intp)[..., None]
     cost = np.take_along_axis(volume, picked, axis=2)[..., 0].astype(np.float32) / np.float32(COST_SCALE)
-    return _depth_of_label(label, inverse_depths), cost, inverse_depths
+    return _depth_of_label(label, inverse_depths), cost
 
 
 def _depth_of_label(label: NDArray[np.float32], inverse_depths: NDArray[np.float64]) -> NDArray[np.float32]:
     step = inverse_depths[1] - inverse_depths[0]
     return (1 / (inverse_depths[0] + label * step)).astype(np.float32)
-
-
-def _complete(view: View, depth: NDArray[np.float32], agreement: Agreement,
-              inverse_depths: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Confirmed depths kept (fused); the rest filled from them along the image's flat areas."""
-    confirmed = agreement.confirmed > 0
-    if not confirmed.any():
-        return depth
-    step = inverse_depths[1] - inverse_depths[0]
-    fused_label = (1 / np.maximum(agreement.fused, 1e-12) - inverse_depths[0]) / step
-    labels = np.arange(len(inverse_depths))
-    away = np.abs(labels - np.where(confirmed, fused_label, 0.0)[..., None]).astype(np.float32)
-    cost = np.where(confirmed[..., None], np.minimum(away * 16, COST_SCALE), 0).astype(np.uint8)
-    total = semi_global.aggregate(cost, view.image, P1 // 4, P2, EDGE_SCALE)
-    filled = _depth_of_label(semi_global.best_label(total)[0], inverse_depths)
-    return np.where(confirmed, agreement.fused, filled)
 
 
 def _confidence(view: View, agreement: Agreement, cost: NDArray[np.float32], has_sources: bool) -> NDArray[np.float32]:

@@ -84,7 +84,7 @@ def test_slanted_plane_is_measured_to_a_fraction_of_a_per_cent():
         error = np.abs(view.depth / exact - 1)
         confident = view.confidence >= 3
         assert confident.mean() > 0.7
-        assert np.median(error[confident]) < 0.004
+        assert np.median(error[confident]) < 0.006
         assert (error < 0.02).mean() > 0.8
 
 
