@@ -6,8 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-BITS = 21
-"""Bits per axis of a Morton code: three axes fit into 64 bits."""
+from .morton import morton_codes
 
 POINTS_AT_ONCE = 16384
 """Points handled at a time, so that the work stays in the processor's cache."""
@@ -43,7 +42,7 @@ def near_neighbours(points: NDArray[np.floating], count: int = 8) -> tuple[NDArr
     centred = points - np.median(points, axis=0)
     for _ in range(ROTATIONS):
         turned = centred @ np.linalg.qr(random.normal(size=(3, 3)))[0]
-        order = np.argsort(_morton_codes(turned))
+        order = np.argsort(morton_codes(turned))
         walked = turned[order].astype(np.float32)
         for start in range(0, n, POINTS_AT_ONCE):
             rows = np.arange(start, min(start + POINTS_AT_ONCE, n))
@@ -68,23 +67,3 @@ def _beside(walked: NDArray[np.float32], rows: NDArray[np.intp], count: int,
     nearest = np.argpartition(squared, count - 1, axis=1)[:, :count]
     distance = np.sqrt(np.take_along_axis(squared, nearest, axis=1)).mean(axis=1)
     return distance, np.take_along_axis(places, nearest, axis=1)
-
-
-def _morton_codes(points: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Interleaved bits of the three coordinates."""
-    low = points.min(axis=0)
-    step = max(float((points.max(axis=0) - low).max()), 1e-30) / ((1 << BITS) - 1)
-    cells = ((points - low) / step).astype(np.uint64)
-    codes = np.zeros(len(points), np.uint64)
-    for axis in range(3):
-        codes |= _spread(cells[:, axis]) << np.uint64(axis)
-    return codes
-
-
-def _spread(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Move bit i of 21-bit numbers to bit 3 i."""
-    spread = values.copy()
-    for shift, mask in ((32, 0x1F00000000FFFF), (16, 0x1F0000FF0000FF), (8, 0x100F00F00F00F00F),
-                        (4, 0x10C30C30C30C30C3), (2, 0x1249249249249249)):
-        spread = (spread | (spread << np.uint64(shift))) & np.uint64(mask)
-    return spread
