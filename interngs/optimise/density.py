@@ -26,7 +26,8 @@ class DensityControl:
 
         As in 3DGS they are counted per half image, so the threshold does not depend on resolution.
         """
-        self.gradient_sum += torch.hypot(means2d_gradient[0, :, 0] * (width / 2), means2d_gradient[0, :, 1] * (height / 2))
+        gradient = means2d_gradient[0]
+        self.gradient_sum += torch.hypot(gradient[:, 0] * (width / 2), gradient[:, 1] * (height / 2))
         self.seen += radii[0, :, 0] > 0
 
     def due(self, step: int) -> bool:
