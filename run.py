@@ -37,7 +37,7 @@ OTHER_COMMANDS = {
 
 # Blender versions whose Python module the tests run in: (bpy, Python, numpy).
 BLENDERS = (("4.5.15", "3.11", "numpy<2"), ("5.2.3", "3.13", "numpy"))
-BLENDER_TEST_PACKAGES = ("pytest", "pytest-timeout")
+BLENDER_TEST_PACKAGES = ("msgpack", "pytest", "pytest-timeout", "pyzmq")
 
 
 def main(argv: list[str]) -> int:
