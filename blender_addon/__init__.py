@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Intern-GS add-on: registers its modules in order; Blender is imported only here and below."""
+"""The Intern-GS add-on.  Imports its modules when it is registered: those without bpy are used outside Blender too."""
 
-from . import properties
+from importlib import import_module
+from types import ModuleType
 
-MODULES = (properties,)
+MODULES = ("preferences", "properties", "ops.registration", "ui.registration", "session.session")
+"""In the order in which they are registered; each has ``register`` and ``unregister``."""
+
+_registered: list[ModuleType] = []
 
 
 def register() -> None:
     """Register every class, property, handler and timer; a failure undoes what was done."""
-    done = []
     try:
-        for module in MODULES:
+        for name in MODULES:
+            module = import_module(f".{name}", __package__)
             module.register()
-            done.append(module)
+            _registered.append(module)
     except BaseException:
-        for module in reversed(done):
-            module.unregister()
+        unregister()
         raise
 
 
 def unregister() -> None:
-    """Undo ``register``, in reverse, and end the session."""
-    for module in reversed(MODULES):
-        module.unregister()
+    """Undo ``register``, in reverse; ends the session first."""
+    while _registered:
+        _registered.pop().unregister()

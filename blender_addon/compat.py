@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import bpy
@@ -42,3 +43,10 @@ def enable_nodes(owner: bpy.types.Material) -> None:
     """Make sure that a material has a node tree (from 5.0 it always has one)."""
     if owner.node_tree is None:
         owner.use_nodes = True
+
+
+@cache
+def icon(name: str) -> str:
+    """``name`` where this Blender has such an icon, else ``DOT`` (names come and go between versions)."""
+    known = bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
+    return name if name in known else "DOT"

@@ -11,10 +11,13 @@ from bpy.props import (
     CollectionProperty,
     EnumProperty,
     FloatProperty,
+    FloatVectorProperty,
     IntProperty,
     PointerProperty,
     StringProperty,
 )
+
+from .preferences import LOCAL_ADDRESS, preferences
 
 
 def _is_camera(_self: PhotoRow, candidate: bpy.types.Object) -> bool:
@@ -71,6 +74,8 @@ class RigSettings(bpy.types.PropertyGroup):
     distance_factor: FloatProperty(
         name="Distance", default=1.0, min=0.2, soft_max=4.0, max=50.0, subtype="FACTOR",
         description="1 fits the selection into the picture; larger stands farther away")
+    collection: PointerProperty(
+        name="Rig", type=bpy.types.Collection, description="The collection that holds the newest rig's cameras")
 
 
 class CaptureSettings(bpy.types.PropertyGroup):
@@ -129,8 +134,8 @@ class JobSettings(bpy.types.PropertyGroup):
         items=[("CAMERAS", "Known", "From camera objects, a pose file or a scene capture; kept as they are"),
                ("ESTIMATE", "Estimate", "The backend estimates them; cameras are added to the scene afterwards")])
     max_side_px: IntProperty(
-        name="Largest Side", default=800, min=64, max=8192, subtype="PIXEL",
-        description="Photographs are reduced to this long side before the reconstruction")
+        name="Largest Side", default=0, min=0, max=8192, subtype="PIXEL",
+        description="Photographs are reduced to this long side before the reconstruction; 0 takes the preset's own")
     seed: IntProperty(name="Seed", default=0, min=0, description="Same seed and settings, same result")
     priority: IntProperty(
         name="Priority", default=0, min=-10, max=10, description="Higher goes before your own other waiting jobs")
@@ -139,6 +144,10 @@ class JobSettings(bpy.types.PropertyGroup):
         description="Most Gaussians shown while training; the finished result always comes whole")
     job_id: StringProperty(name="Job", description="The job that this scene shows; kept in the file")
     server_id: StringProperty(name="Server", description="The backend that has the job")
+    frame_object: PointerProperty(
+        name="Frame", type=bpy.types.Object, description="The parent of the cameras, which the Gaussians follow")
+    frame_matrix: FloatVectorProperty(
+        name="Frame at Submission", subtype="MATRIX", size=16, description="Where that parent stood when the job began")
 
 
 class SceneSettings(bpy.types.PropertyGroup):
@@ -166,7 +175,39 @@ class SplatInfo(bpy.types.PropertyGroup):
     report_json: StringProperty(name="Report", description="The backend's report, as JSON")
 
 
-CLASSES = (PhotoRow, RigSettings, CaptureSettings, JobSettings, SceneSettings, SplatInfo)
+_shown_servers: list[tuple[str, str, str]] = []
+"""Blender needs the texts of a dynamic list to stay alive."""
+
+
+def _server_items(_self, _context):
+    known = preferences().servers
+    _shown_servers[:] = [(str(number), entry.name or entry.address, entry.address)
+                         for number, entry in enumerate(known)] or [("0", "This Computer", LOCAL_ADDRESS)]
+    return _shown_servers
+
+
+def _get_server(_self):
+    chosen = preferences()
+    return min(max(chosen.active_server, 0), max(len(chosen.servers) - 1, 0))
+
+
+def _set_server(_self, value):
+    preferences().active_server = value
+
+
+class WindowSettings(bpy.types.PropertyGroup):
+    """What the panels keep while Blender runs; never saved."""
+
+    server: EnumProperty(
+        name="Server", items=_server_items, get=_get_server, set=_set_server,
+        description="The backend that Connect uses; more are added in the add-on's preferences")
+    pairing: StringProperty(
+        name="Pairing Line", description="The whole line that 'interngs-backend keys pair' printed",
+        options={"SKIP_SAVE"})
+
+
+CLASSES = (PhotoRow, RigSettings, CaptureSettings, JobSettings, SceneSettings, SplatInfo,
+           WindowSettings)
 
 
 def register() -> None:
@@ -175,10 +216,12 @@ def register() -> None:
         bpy.utils.register_class(each)
     bpy.types.Scene.interngs = PointerProperty(type=SceneSettings)
     bpy.types.Object.interngs_splat = PointerProperty(type=SplatInfo)
+    bpy.types.WindowManager.interngs = PointerProperty(type=WindowSettings)
 
 
 def unregister() -> None:
     """Undo ``register``."""
+    del bpy.types.WindowManager.interngs
     del bpy.types.Object.interngs_splat
     del bpy.types.Scene.interngs
     for each in reversed(CLASSES):

@@ -20,7 +20,8 @@ MANIFEST = "blender_manifest.toml"
 SIZE_LIMIT_BYTES = 8_000_000
 """One zip for every platform as long as it stays below this; else one zip each."""
 
-SHIPPED_FILES = ("__init__.py", "LICENSE", "interngs/__init__.py", "interngs/errors.py", "interngs/events.py", "interngs/storage.py")
+SHIPPED_FILES = ("__init__.py", "LICENSE", "interngs/__init__.py", "interngs/errors.py", "interngs/events.py",
+                 "interngs/storage.py")
 SHIPPED_FOLDERS = ("blender_addon", "interngs/scene", "interngs/formats", "interngs/wire", "interngs/link")
 SHIPPED_SUFFIXES = (".py", ".glsl")
 

@@ -260,7 +260,9 @@ class SceneCapture:
             raise InputError("capture-interrupted", "The capture's temporary scene is gone (undo, or another file).",
                              "Start the capture again.")
         self._aim(scene, index)
-        scene.render.filepath = str(self._path(index, ".png" if which == "colour" else f".{which}.exr"))
+        path = self._path(index, ".png" if which == "colour" else f".{which}.exr")
+        path.unlink(missing_ok=True)  # of an earlier capture: must not pass for this one's
+        scene.render.filepath = str(path)
         start(scene)
 
     def finish_current(self) -> None:

@@ -82,7 +82,8 @@ def _remove_data(data: SplatData) -> None:
         (bpy.data.meshes if isinstance(data, bpy.types.Mesh) else bpy.data.pointclouds).remove(data)
 
 
-def _count(data: SplatData) -> int:
+def point_count(data: SplatData) -> int:
+    """Number of Gaussians in a data-block."""
     return len(data.vertices) if isinstance(data, bpy.types.Mesh) else len(data.points)
 
 
@@ -166,7 +167,7 @@ def update(splat: bpy.types.Object, splats: SplatArrays) -> None:
     The same number of points is written in place; another number takes a new data-block, and the old one goes.
     """
     old = splat.data
-    if _count(old) == splats.count:
+    if point_count(old) == splats.count:
         _write(old, splats)
         return
     name = old.name

@@ -84,6 +84,9 @@ def egl():
 def addon(extension_name):
     """The add-on, registered for one test as Blender registers it."""
     root = sys.modules[extension_name]
+    entry = bpy.context.preferences.addons.new()
+    entry.module = extension_name
     root.register()
     yield root
     root.unregister()
+    bpy.context.preferences.addons.remove(entry)
