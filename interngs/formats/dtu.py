@@ -57,7 +57,8 @@ def read_dtu(path: Path, image_folder: Path | None = None) -> CaptureFiles:
 
 def _for_image(K: NDArray[np.float64], image: Path, file: Path) -> tuple[NDArray[np.float64], tuple[int, int]]:
     """``K`` and the image size it is for: see ``read_dtu``."""
-    size = read_image_header(image).upright_size_px
+    header = read_image_header(image)
+    size = header.width_px, header.height_px
     if _is_central(K, size):
         return K, size
     if _is_central(K, DTU_SIZE_PX) and is_uniform_scale(DTU_SIZE_PX, size):

@@ -92,7 +92,10 @@ def _size(values: dict[str, Any], image: Path, where: str) -> tuple[int, int] | 
     """The recorded size, else that of the image; None for an image that is not there (reported with all others)."""
     width, height = number(values, "w", where), number(values, "h", where)
     if width is None or height is None:
-        return read_image_header(image).upright_size_px if is_file(image) else None
+        if not is_file(image):
+            return None
+        header = read_image_header(image)
+        return header.width_px, header.height_px
     if not (1 <= width < 1 << 20 and 1 <= height < 1 << 20):
         raise InputError("camera-size", f"{where} gives an image of {width:g}x{height:g} px.", "Correct 'w' and 'h'.")
     return round(width), round(height)

@@ -34,7 +34,7 @@ class PosedImage:
         image_path: where its image should be.
         K: [3, 3] intrinsics in pixels of an image of ``size_px``.
         camera_from_world: [4, 4].
-        size_px: (width, height) that ``K`` is for; None when the pose file does not say: then the image's own.
+        size_px: (width, height) that ``K`` is for; None when the pose file does not say: then that of the stored image.
         distortion, mask_path, depth_path: as in ``ViewFile``.
     """
 
@@ -118,9 +118,10 @@ def path_beside(pose_file: Path, written: str) -> Path:
 def build_views(entries: Sequence[PosedImage], pose_file: Path) -> tuple[ViewFile, ...]:
     """Checked view records of the entries of ``pose_file``, in their order.
 
-    Images must exist.  Where an image is a uniformly scaled version of the recorded size, the intrinsics are
-    scaled to it; where it fits only after exchanging width and height, the camera is kept for the stored pixels
-    (the loader turns both).  Poses are made orthonormal within ``ORTHONORMAL_TOLERANCE``.
+    Images must exist.  Where an image is a uniformly scaled version of the recorded size, the intrinsics are scaled to
+    it.  A camera is taken to be for the pixels as stored; where only the size after the EXIF turn fits, for the turned
+    photo.  (COLMAP, from which most poses come, ignores the turn; where both sizes fit, a photo stood on its head or a
+    square one, that decides.)  Poses are made orthonormal within ``ORTHONORMAL_TOLERANCE``.
 
     Raises:
         InputError: images missing (how many, which), unreadable, too large or of another shape; two entries with
@@ -140,7 +141,7 @@ def build_views(entries: Sequence[PosedImage], pose_file: Path) -> tuple[ViewFil
 
 def _build_view(entry: PosedImage) -> ViewFile:
     header = read_image_header(entry.image_path)
-    width, height = entry.size_px or header.upright_size_px
+    width, height = entry.size_px or (header.width_px, header.height_px)
     camera = Camera(entry.K, rigid(entry.camera_from_world), width, height)
     validate_camera(camera, entry.name)
     camera = _camera_for_image(camera, header, entry)
@@ -148,13 +149,13 @@ def _build_view(entry: PosedImage) -> ViewFile:
 
 
 def _camera_for_image(camera: Camera, header: ImageHeader, entry: PosedImage) -> Camera:
-    upright = header.upright_size_px
-    for size in (upright, (header.width_px, header.height_px)):
+    stored = header.width_px, header.height_px
+    for size in (stored, header.upright_size_px):
         if is_uniform_scale((camera.width_px, camera.height_px), size):
             return camera if size == (camera.width_px, camera.height_px) else camera.resized(*size)
     raise InputError(
         "image-size-mismatch",
-        f"The image {entry.image_path} is {upright[0]}x{upright[1]} px, but its camera is for "
+        f"The image {entry.image_path} is {stored[0]}x{stored[1]} px, but its camera is for "
         f"{camera.width_px}x{camera.height_px} px, which is another shape.",
         "Use the images that the poses were made for; cropped or turned copies do not fit them.")
 

@@ -29,10 +29,11 @@ def load_capture(files: CaptureFiles, indices: Sequence[int] | None = None, max_
 
     Each photo is turned upright once by its EXIF orientation, undistorted to a pinhole image with the same ``K``, and
     reduced by an area filter (in sRGB values, as the field's benchmarks do) when its longer side is over
-    ``max_side_px``.  A camera belongs to the upright photo when its size is the upright size; when it is the stored,
-    unturned size, photo and camera are turned together.  The mask of a view is the product of its mask file (white
-    counts), its alpha channel, and the pixels that undistortion could fill; colour under alpha is kept straight, not
-    multiplied, and is black where alpha is zero.
+    ``max_side_px``.  A camera that has the size of the stored pixels is for these, and is turned together with them
+    (COLMAP ignores the EXIF turn); a camera of the upright size, where that differs, is for the turned photo.
+
+    The mask of a view is the product of its mask file (white counts), its alpha channel, and the pixels that
+    undistortion could fill.  Colours under alpha are kept straight, not multiplied; where alpha is zero they are black.
 
     Args:
         files: as ``find_capture`` gives them.
@@ -129,7 +130,8 @@ def _frame_of(file: ViewFile, photo: StoredImage) -> _Frame:
     if size not in (upright, stored):
         raise InputError("image-size-mismatch", f"The image {file.image_path} is {upright[0]}x{upright[1]} px, but its "
                          f"camera is for {size[0]}x{size[1]} px.", "Use the images that the poses were made for.")
-    return _Frame(size, header.orientation, stored=size != upright)
+    turned_camera = file.camera is not None and header.orientation != UPRIGHT and size == stored
+    return _Frame(size, header.orientation, stored=turned_camera)
 
 
 def _limited(size: Size, max_side_px: int | None) -> Size:
@@ -142,17 +144,14 @@ def _limited(size: Size, max_side_px: int | None) -> Size:
 
 def _colour_and_alpha(photo: StoredImage, frame: _Frame, size: Size
                       ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Colour [H, W, 3] (multiplied by alpha, when there is one) and alpha [H, W], both at ``size``.
-
-    Channel by channel: of a large photo no more than one channel is held as float at a time.
-    """
+    """Colour [H, W, 3] (multiplied by alpha, when there is one) and alpha [H, W], both at ``size``."""
     orientation = UPRIGHT if frame.stored else frame.orientation
-    alpha = None if photo.alpha is None else turn_upright(to_float(photo.alpha), orientation)
-    channels = []
-    for index in range(3):
-        channel = turn_upright(to_float(photo.colour[..., index]), orientation)
-        channels.append(_resized(channel if alpha is None else channel * alpha, size))
-    return np.stack(channels, axis=-1), None if alpha is None else _resized(alpha, size)
+    colour = to_float(turn_upright(photo.colour, orientation))
+    if photo.alpha is None:
+        return _resized(colour, size), None
+    alpha = to_float(turn_upright(photo.alpha, orientation))
+    colour *= alpha[..., None]
+    return _resized(colour, size), _resized(alpha, size)
 
 
 def _straight(colour: NDArray[np.float32], alpha: NDArray[np.float32]
@@ -182,7 +181,9 @@ def _resized_nearest(values: NDArray[np.float32], size: Size) -> NDArray[np.floa
 
 def _load_mask(path: Path, frame: _Frame, size: Size) -> NDArray[np.float32]:
     mask, header = open_mask(path)
-    return _resized(_in_frame(turn_upright(mask, header.orientation), frame, path), size)
+    if not (frame.stored and header.orientation == frame.orientation):
+        mask = turn_upright(mask, header.orientation)
+    return _resized(_in_frame(mask, frame, path), size)
 
 
 def _load_depth(path: Path, frame: _Frame, size: Size) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import InputError
 from ..formats.image_header import ImageHeader, read_image_header
 
-Channels = NDArray[np.uint8] | NDArray[np.uint16]
+Channels = NDArray[np.uint8 | np.uint16]
 
 @dataclass(frozen=True, eq=False)
 class StoredImage:
@@ -95,4 +95,6 @@ def open_mask(path: Path) -> tuple[NDArray[np.float32], ImageHeader]:
 
 def to_float(channels: Channels) -> NDArray[np.float32]:
     """Full range 0..255 or 0..65535 to float32 0..1."""
-    return channels.astype(np.float32) / np.float32(np.iinfo(channels.dtype).max)
+    values = channels.astype(np.float32)
+    values /= np.float32(np.iinfo(channels.dtype).max)
+    return values

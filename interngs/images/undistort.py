@@ -19,6 +19,10 @@ MIN_VALID_SHARE = 0.05
 """A pinhole image of which less than this share comes from the photo is refused: the coefficients are wrong."""
 
 
+_BAND_ROWS = 256
+_FOLD_GRID = 129
+
+
 @dataclass(frozen=True, eq=False)
 class PixelMap:
     """Where each pixel of the pinhole image lies in the photo.
@@ -49,18 +53,31 @@ def pinhole_map(camera: Camera, distortion: Distortion, name: str) -> PixelMap:
     Raises:
         InputError: unknown model, wrong number of coefficients, or coefficients that leave nearly nothing.
     """
-    rays = camera.pixel_rays()
-    height, width = rays.shape[:2]
-    bent = _distort(rays.reshape(-1, 3), distortion, name).reshape(height, width, 2)
-    with np.errstate(invalid="ignore", over="ignore"):
-        x = bent[..., 0] * camera.K[0, 0] + bent[..., 1] * camera.K[0, 1] + camera.K[0, 2]
-        y = bent[..., 1] * camera.K[1, 1] + camera.K[1, 2]
-        inside = np.isfinite(x) & np.isfinite(y) & (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
-    valid = inside & ~_folded(bent, rays)
+    width, height = camera.width_px, camera.height_px
+    fold_radius = _fold_radius(camera, distortion, name)
+    x, y = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    valid = np.empty((height, width), np.bool_)
+    for top in range(0, height, _BAND_ROWS):
+        band = slice(top, min(top + _BAND_ROWS, height))
+        rays = _rays(camera, np.arange(width) + 0.5, np.arange(band.start, band.stop) + 0.5)
+        bent = _distort(rays, distortion, name)
+        with np.errstate(invalid="ignore", over="ignore"):
+            u = bent[..., 0] * camera.K[0, 0] + bent[..., 1] * camera.K[0, 1] + camera.K[0, 2]
+            v = bent[..., 1] * camera.K[1, 1] + camera.K[1, 2]
+            inside = (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
+        valid[band] = inside & (np.hypot(rays[..., 0], rays[..., 1]) < fold_radius)
+        x[band], y[band] = _in_reach(u, width), _in_reach(v, height)
     if valid.mean() < MIN_VALID_SHARE:
         raise InputError("distortion-invalid", f"The {distortion.model} distortion of {name!r} leaves "
                          f"{valid.mean():.1%} of the image.", "Check the distortion coefficients of the pose file.")
-    return PixelMap(_in_reach(x, width), _in_reach(y, height), valid)
+    return PixelMap(x, y, valid)
+
+
+def _rays(camera: Camera, u: NDArray[np.floating], v: NDArray[np.floating]) -> NDArray[np.float64]:
+    """[V, U, 3] rays with z = 1 in the camera frame through the pixels (u, v)."""
+    grid_u, grid_v = np.meshgrid(u, v)
+    pixels = np.stack([grid_u, grid_v, np.ones_like(grid_u)], axis=-1)
+    return pixels @ np.linalg.inv(camera.K).T
 
 
 def _in_reach(corner_origin: NDArray[np.float64], extent: int) -> NDArray[np.float32]:
@@ -69,29 +86,34 @@ def _in_reach(corner_origin: NDArray[np.float64], extent: int) -> NDArray[np.flo
 
 
 def _distort(rays: NDArray[np.float64], distortion: Distortion, name: str) -> NDArray[np.float64]:
-    """[N, 2] image-plane coordinates (for focal 1 and principal point 0) of rays [N, 3]; NaN where there are none."""
+    """[..., 2] image-plane coordinates (focal 1, principal point 0) of rays [..., 3]; NaN where there are none."""
     model = MODEL_OF_NAME.get(distortion.model)
     if model is None or len(distortion.parameters) != model.coefficients:
         raise InputError("camera-model-unknown", f"{name!r} has {len(distortion.parameters)} coefficients of the "
                          f"camera model {distortion.model!r}.", "Undistort the images first, or correct the pose file.")
     unit = pycolmap.Camera.create_from_model_name(0, model.name, 1.0, 1, 1)
     unit.params = [1.0] * model.focals + [0.0, 0.0, *distortion.parameters]
-    return np.asarray(unit.img_from_cam(rays), np.float64)
+    bent = np.asarray(unit.img_from_cam(rays.reshape(-1, 3)), np.float64)
+    return bent.reshape(*rays.shape[:-1], 2)
 
 
-def _folded(bent: NDArray[np.float64], rays: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where the lens polynomial has turned back on itself: there, and further out, it describes no lens.
+def _fold_radius(camera: Camera, distortion: Distortion, name: str) -> float:
+    """The radius |(x, y)| of rays with z = 1 from which the lens polynomial turns back on itself.
 
-    The map is one-to-one as long as its Jacobian is positive; beyond the smallest radius where it is not, all
-    pixels are taken as folded.
+    Up to there its Jacobian is positive, further out it describes no lens and would show the middle a second time.
+    Found on a coarse grid over the picture, and taken one grid step too small; infinite when there is none.
     """
-    if min(bent.shape[:2]) < 2:
-        return np.zeros(bent.shape[:2], np.bool_)
+    rays = _rays(camera, np.linspace(0, camera.width_px, _FOLD_GRID), np.linspace(0, camera.height_px, _FOLD_GRID))
+    to_right, to_below = np.array([1e-5, 0.0, 0.0]), np.array([0.0, 1e-5, 0.0])
+    here = _distort(rays, distortion, name)
     with np.errstate(invalid="ignore", over="ignore"):
-        down, right = np.gradient(bent, axis=0), np.gradient(bent, axis=1)
-        turned = right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0] <= 0
-    radius = np.hypot(rays[..., 0], rays[..., 1])
-    return radius >= radius[turned].min(initial=np.inf)
+        right = _distort(rays + to_right, distortion, name) - here
+        down = _distort(rays + to_below, distortion, name) - here
+        folded = right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0] <= 0
+    if not folded.any():
+        return np.inf
+    smallest = np.hypot(rays[..., 0], rays[..., 1])[folded].min()
+    return float(smallest - np.hypot(*(rays[1, 1] - rays[0, 0])[:2]))
 
 
 def remap(pixels: NDArray[np.float32], pixel_map: PixelMap) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
+from PIL import Image
 
 from interngs.errors import InputError
 from interngs.formats.camera_models import CAMERA_MODELS
@@ -235,3 +236,17 @@ def test_writer_refuses_what_the_format_cannot_hold(tmp_path: Path, ring_of_came
     with pytest.raises(InputError, match="skew"):
         write_colmap_text(tmp_path, {"a.png": camera})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("orientation", "recorded"), [(6, (40, 30)), (6, (30, 40)), (3, (40, 30))])
+def test_camera_is_for_the_stored_pixels_unless_its_size_says_otherwise(
+        tmp_path, write_photos, write_colmap_model, ring_of_cameras, orientation, recorded) -> None:
+    names = write_photos(tmp_path / "images", ["a.jpg"])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(tmp_path / "images/a.jpg").save(tmp_path / "images/a.jpg", exif=exif)
+    poses = [camera.camera_from_world for camera in ring_of_cameras(1)]
+    write_colmap_model(tmp_path / "sparse/0", names, poses, parameters=(50.0, 47.0, 16.0, 14.0), size=recorded)
+    camera = read_colmap(tmp_path).views[0].camera
+    assert (camera.width_px, camera.height_px) == recorded
+    np.testing.assert_array_equal(camera.K, [[50, 0, 16], [0, 47, 14], [0, 0, 1]])
