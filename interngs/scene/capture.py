@@ -73,6 +73,8 @@ class View:
         camera: sized to ``image``; ``None`` when the pose is unknown.
         mask: [H, W] float32 in 0..1, 1 where the view counts; ``None`` for everywhere.
         depth: [H, W] float32 exact z-depth in world units, 0 where unknown; ``None`` when not given.
+        focal_px: focal length in pixels of ``image`` that the photograph itself tells (EXIF), a first
+            guess where ``camera`` is ``None``; ``None`` when unknown.
     """
 
     name: str
@@ -80,6 +82,7 @@ class View:
     camera: Camera | None = None
     mask: NDArray[np.float32] | None = None
     depth: NDArray[np.float32] | None = None
+    focal_px: float | None = None
 
     @property
     def posed_camera(self) -> Camera:

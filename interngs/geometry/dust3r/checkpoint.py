@@ -51,6 +51,15 @@ def load_network(
     return network.float().requires_grad_(False).eval().to(device)
 
 
+def inspect_checkpoint(path: Path) -> NetworkConfig:
+    """Check a checkpoint whole, names, shapes and values, and say which network it is.
+
+    Raises:
+        InputError: as ``load_network``.
+    """
+    return load_network(path).config
+
+
 def parse_constructor(text: str) -> dict[str, Any]:
     """Keyword arguments of a model's constructor string, read as syntax and never run.
 

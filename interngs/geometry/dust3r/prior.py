@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,28 +62,29 @@ class Dust3r:
 
     name = "dust3r"
 
-    def __init__(self, network: Dust3rNetwork, weights_name: str = "") -> None:
-        self._network = network
-        self._weights_name = weights_name
+    def __init__(self, load: Callable[[], Dust3rNetwork], weights: str) -> None:
+        """``load`` gives the network; it is held during an estimate only.  ``weights`` names it in the report."""
+        self._load = load
+        self._weights = weights
 
     @classmethod
-    def from_weights(cls, path: Path, device: torch.device | str = "cpu") -> Dust3r:
-        """Load a released ``.pth`` file or hub folder; on CUDA the transformer runs in bfloat16 where it can.
+    def from_weights(cls, path: Path, device: torch.device | str = "cpu", weights: str = "") -> Dust3r:
+        """From a released ``.pth`` file or hub folder, read when an estimate begins.
 
-        Raises:
-            InputError: see ``checkpoint.load_network``.
+        On CUDA the transformer runs in bfloat16, or float16 where the card has no bfloat16.
         """
         target = torch.device(device)
         compute_dtype = torch.float32
         if target.type == "cuda":
             compute_dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return cls(load_network(path, target, compute_dtype), path.name)
+        return cls(lambda: load_network(path, target, compute_dtype), weights or path.name)
 
     def estimate(self, capture: Capture, report_progress: ReportProgress) -> Geometry:
         """Dense geometry of every view, at its given camera or at an estimated one.
 
         Raises:
-            InputError: fewer than two views, views that cannot be aligned, or poses that do not fit.
+            InputError: fewer than two views, views that cannot be aligned, poses that do not fit, or
+                weights that cannot be used (see ``checkpoint.load_network``).
         """
         if len(capture.views) < 2:
             raise InputError("too-few-views", f"DUSt3R needs at least two photos, there are {len(capture.views)}.",
@@ -92,17 +93,21 @@ class Dust3r:
         if posed:
             for view in capture.views:
                 validate_camera(view.posed_camera, view.name)
-        prepared = self._prepare(capture)
-        pairs = self._predict(prepared, posed, report_progress)
+        network = self._load()
+        config, device = network.config, next(network.parameters()).device
+        prepared = _prepare(capture, config.long_side_px)
+        pairs = _predict(network, prepared, posed, report_progress)
+        # Its memory is wanted for what follows.
+        del network
         try:
-            geometry = _at_given_cameras(prepared, pairs) if posed else self._with_cameras(
-                prepared, pairs, report_progress)
+            geometry = _at_given_cameras(prepared, pairs) if posed else _with_cameras(
+                prepared, pairs, device, report_progress)
         except ViewsNotAligned as error:
             raise ViewsNotAligned(error.views, error.why, prepared.names) from error
         report_progress(_PROGRESS_STEPS, _PROGRESS_STEPS)
         report = {
-            "weights": self._weights_name, "network_px": self._network.config.long_side_px,
-            "head": self._network.config.head, "pairs": len(pairs), **geometry.report}
+            "weights": self._weights, "network_px": config.long_side_px, "head": config.head, "pairs": len(pairs),
+            **geometry.report}
         ignored = [view.name for view in capture.views if view.camera is not None] if not posed else []
         warnings = geometry.warnings
         if ignored:
@@ -110,53 +115,58 @@ class Dust3r:
                          "were estimated and the given ones were not used.",)
         return replace(geometry, report=report, warnings=warnings)
 
-    def _prepare(self, capture: Capture) -> _Prepared:
-        framings, images = [], []
-        for view in capture.views:
-            height, width = view.image.shape[:2]
-            framing = framing_for((width, height), self._network.config.long_side_px)
-            if framing.width_px < 1 or framing.height_px < 1:
-                raise InputError("photo-too-narrow", f"{view.name!r} is {width}x{height} px, too narrow a strip.",
-                                 "Leave this photo out.")
-            framings.append(framing)
-            pixels = np.round(np.clip(view.image, 0, 1) * 255).astype(np.uint8)
-            images.append(normalised(network_image(pixels, framing)))
-        return _Prepared(capture.views, framings, images)
 
-    def _predict(self, prepared: _Prepared, posed: bool, report_progress: ReportProgress) -> list[PairPoints]:
-        count = len(prepared.views)
-        if posed and count > COMPLETE_UP_TO_VIEWS:
-            pairs = pairs_of_neighbours([view.posed_camera for view in prepared.views], NEIGHBOURS)
-        else:
-            pairs = make_pairs(count, "complete", both_ways=True)
+def _prepare(capture: Capture, network_px: int) -> _Prepared:
+    framings, images = [], []
+    for view in capture.views:
+        height, width = view.image.shape[:2]
+        framing = framing_for((width, height), network_px)
+        if framing.width_px < 1 or framing.height_px < 1:
+            raise InputError("photo-too-narrow", f"{view.name!r} is {width}x{height} px, too narrow a strip.",
+                             "Leave this photo out.")
+        framings.append(framing)
+        pixels = np.round(np.clip(view.image, 0, 1) * 255).astype(np.uint8)
+        images.append(normalised(network_image(pixels, framing)))
+    return _Prepared(capture.views, framings, images)
 
-        def report(done: int, total: int) -> None:
-            report_progress(int(_PROGRESS_STEPS * _PREDICTION_SHARE * done / total), _PROGRESS_STEPS)
 
-        return predict_pairs(self._network, prepared.images, pairs, report)
+def _predict(
+    network: Dust3rNetwork, prepared: _Prepared, posed: bool, report_progress: ReportProgress
+) -> list[PairPoints]:
+    count = len(prepared.views)
+    if posed and count > COMPLETE_UP_TO_VIEWS:
+        pairs = pairs_of_neighbours([view.posed_camera for view in prepared.views], NEIGHBOURS)
+    else:
+        pairs = make_pairs(count, "complete", both_ways=True)
 
-    def _with_cameras(
-        self, prepared: _Prepared, pairs: list[PairPoints], report_progress: ReportProgress
-    ) -> Geometry:
-        """Geometry with estimated cameras, upright and at a stated scale."""
-        def report(done: int, total: int) -> None:
-            share = _PREDICTION_SHARE + (1 - _PREDICTION_SHARE) * done / total
-            report_progress(int(_PROGRESS_STEPS * share), _PROGRESS_STEPS)
+    def report(done: int, total: int) -> None:
+        report_progress(int(_PROGRESS_STEPS * _PREDICTION_SHARE * done / total), _PROGRESS_STEPS)
 
-        centres = [_photo_centre(framing) for framing in prepared.framings]
-        facts: dict[str, Any] = {"poses": "estimated"}
-        if len(prepared.views) == 2:
-            forward, backward = sorted(pairs, key=lambda pair: pair.first)
-            aligned = align_two_views(forward, backward, centres)
-        else:
-            focal = _shared_focal(pairs, centres, prepared.framings)
-            facts["focal"] = "one for all photos" if focal else "one per photo"
-            outcome = align_globally(
-                pairs, centres, [focal] * len(centres) if focal else None,
-                device=next(self._network.parameters()).device, report_progress=report)
-            aligned = outcome.views
-            facts["alignment_loss"] = outcome.final_loss
-        return _upright(prepared, aligned, facts)
+    return predict_pairs(network, prepared.images, pairs, report)
+
+
+def _with_cameras(
+    prepared: _Prepared, pairs: list[PairPoints], device: torch.device, report_progress: ReportProgress
+) -> Geometry:
+    """Geometry with estimated cameras, upright and at a stated scale."""
+    def report(done: int, total: int) -> None:
+        share = _PREDICTION_SHARE + (1 - _PREDICTION_SHARE) * done / total
+        report_progress(int(_PROGRESS_STEPS * share), _PROGRESS_STEPS)
+
+    centres = [_photo_centre(framing) for framing in prepared.framings]
+    facts: dict[str, Any] = {"poses": "estimated"}
+    if len(prepared.views) == 2:
+        forward, backward = sorted(pairs, key=lambda pair: pair.first)
+        aligned = align_two_views(forward, backward, centres)
+    else:
+        focal = _shared_focal(pairs, centres, prepared.framings)
+        facts["focal"] = "one for all photos" if focal else "one per photo"
+        outcome = align_globally(
+            pairs, centres, [focal] * len(centres) if focal else None,
+            device=device, report_progress=report)
+        aligned = outcome.views
+        facts["alignment_loss"] = outcome.final_loss
+    return _upright(prepared, aligned, facts)
 
 
 def _photo_centre(framing: Framing) -> NDArray[np.float64]:

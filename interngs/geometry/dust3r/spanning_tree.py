@@ -22,6 +22,9 @@ from .pose_from_points import focal_from_points, intrinsics, pose_from_points
 
 FloatArray = NDArray[np.float64]
 
+PLAUSIBLE_FOCAL = (0.2, 20.0)
+"""Focal length over the longer side: from a wide fisheye to a long telephoto lens."""
+
 
 @dataclass(frozen=True, eq=False)
 class InitialScene:
@@ -84,8 +87,9 @@ def focals_of_views(
             np.array([pair.score for pair in own])) if own else None
         if found is None:
             found = focal_from_points(points[view], best[view] > GOOD_CONFIDENCE, centre)
-        if found is None or not found > 0:
-            raise ViewsNotAligned([view], "the network was not sure of enough of its pixels to tell its focal length")
+        low, high = (limit * max(best[view].shape) for limit in PLAUSIBLE_FOCAL)
+        if found is None or not low <= found <= high:
+            raise ViewsNotAligned([view], "its pixels' points tell no plausible focal length")
         focals.append(found)
     return focals
 
