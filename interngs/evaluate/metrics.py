@@ -89,7 +89,7 @@ def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
 def as_float64(values: Any) -> NDArray[np.float64]:
     """A numpy array or torch tensor (any device, with or without gradient) as a float64 numpy array."""
     if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
+        values = values.detach().cpu().double().numpy()
     return np.asarray(values, np.float64)
 
 
