@@ -121,7 +121,9 @@ def finish(format_name: str, *, means: NDArray[np.float32], quats: NDArray[np.fl
     np.clip(log_scales, -LOG_SCALE_LIMIT, LOG_SCALE_LIMIT, out=log_scales)
     finite = np.isfinite(means).all(1) & np.isfinite(log_scales).all(1) & np.isfinite(opacity_logits)
     finite &= np.isfinite(quats).all(1)
-    if not np.isfinite(sh.sum(dtype=np.float64)):
+    with np.errstate(invalid="ignore"):
+        has_bad_colour = not np.isfinite(sh.sum(dtype=np.float64))      # one pass; the slow look only where needed
+    if has_bad_colour:
         finite &= np.isfinite(sh).all((1, 2))
     bad = len(means) - int(finite.sum())
     if bad:
