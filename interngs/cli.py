@@ -10,12 +10,13 @@ import sys
 from .errors import InputError, InternGSError
 
 VERBS = {
-    "reconstruct": "photographs to Gaussians",
-    "eval": "reconstruct from some views, measure on the others",
-    "demo": "reconstruct the example that ships with the project",
-    "render": "pictures of a splat from a capture's cameras or an orbit",
-    "info": "what a capture or a splat file holds",
-    "clean": "remove floaters, needles and faint Gaussians from a splat",
+    "reconstruct": (".commands.reconstruct", "photographs to Gaussians"),
+    "eval": (".commands.eval", "reconstruct from some views, measure on the others"),
+    "demo": (".commands.demo", "reconstruct the example that ships with the project"),
+    "render": (".commands.render", "pictures of a splat from a capture's cameras"),
+    "info": (".commands.info", "what a capture or a splat file holds"),
+    "clean": (".commands.clean", "remove floaters, needles and faint Gaussians from a splat"),
+    "weights": (".priors.weights_command", "model files: list, add, download, path, verify"),
 }
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"interngs: there is no command {verb!r}.\n{_usage()}")
         return EXIT_BAD_INPUT
     try:
-        module = importlib.import_module(f".commands.{verb}", __package__)
+        module = importlib.import_module(VERBS[verb][0], __package__)
         module.run(rest)
     except InputError as error:
         sys.stderr.write(f"interngs: {error.cause}\n{error.remedy}\n")
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {verb:<12} {text}" for verb, text in VERBS.items()]
+    lines = [f"  {verb:<12} {text}" for verb, (_, text) in VERBS.items()]
     return "usage: interngs COMMAND [options]   (interngs COMMAND --help)\n\n" + "\n".join(lines) + "\n"
 
 

@@ -28,7 +28,9 @@ class SeedingConfig:
     """Pixels below this confidence make no Gaussian (DUSt3R's convention: 1 a guess, 3 good)."""
     max_seeds: int = 400_000
     """Above this number every view is thinned evenly."""
-    initial_opacity: float = 0.3
+    fill_behind: bool = True
+    """Also seed what pseudo views see past the edges of near things, where no photograph looks."""
+    initial_opacity: float = 0.1
     """Opacity of a first Gaussian."""
 
 

@@ -7,9 +7,10 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,11 +18,12 @@ from .config import PipelineConfig, validate_config
 from .events import Done, Event, Log, Preview, Progress, Stage
 from .geometry.choose import choose_geometry
 from .geometry.prior import Geometry, GeometryPrior
-from .geometry.seeding import Seeds, random_seeds, seeds_to_gaussians, select_seeds
+from .geometry.seeding import Seeds, add_seeds, random_seeds, seeds_to_gaussians, select_seeds
 from .geometry.store import load_geometry, save_geometry
 from .optimise.checkpoint import CheckpointStore
+from .optimise.pseudo_views import PseudoView, prepare_pseudo_views
 from .optimise.trainer import Trainer
-from .render.cpu import set_threads
+from .render.cpu.library import set_threads
 from .render.device import choose_device
 from .scene.capture import Capture
 from .scene.clean import clean
@@ -83,14 +85,19 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
     except Stopped:
         return
     seconds["geometry"] = time.monotonic() - started
+    poses_missing = any(view.camera is None for view in capture.views)
+    if poses_missing:
+        capture = _with_cameras(capture, geometry)
+        config = replace(config, optimise=replace(config.optimise, refine_poses=True))
     yield Stage("seeding")
-    seeds = _seed(capture, geometry, config)
+    pseudo = prepare_pseudo_views(capture, geometry, config.optimise.pseudo_views, config.seed)
+    seeds = make_seeds(capture, geometry, pseudo, config)
     yield Log("Points: {before} before, {unsure} unsure, {redundant} redundant, {kept} kept.".format_map(
         {"unsure": 0, "redundant": 0, **seeds.counts}))
     yield Preview(0, seeds_to_gaussians(seeds, config.seeding, 0))
 
     yield Stage("optimise")
-    trainer = Trainer(capture, geometry, seeds, config, device)
+    trainer = Trainer(capture, geometry, seeds, pseudo, config, device)
     checkpoint = work.checkpoints.latest() if resume else None
     if checkpoint is not None:
         trainer.load(checkpoint)
@@ -123,16 +130,17 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
         "warnings": [*capture.notes, *geometry.warnings],
         "config": config.to_dict(),
     }
+    report["cameras"] = _cameras_report(trainer, capture, "estimated and refined" if poses_missing else "given")
     yield Done(cleaned, report)
 
 
 def _geometry_stage(capture: Capture, config: PipelineConfig, work: WorkFolder, resume: bool,
-                    should_stop: Callable[[], bool]) -> Iterator[Event]:
+                    should_stop: Callable[[], bool]) -> Generator[Event, None, Geometry]:
     """Yields progress; returns the geometry."""
     if resume and work.geometry.exists():
         yield Log("Using the geometry of the earlier run.")
         return load_geometry(work.geometry)
-    prior, reason = choose_geometry(capture, config.geometry)
+    prior, reason = choose_geometry(capture, config.geometry, config.device)
     yield Stage("geometry", f"{prior.name}: {reason}")
     geometry = yield from _with_progress("geometry", prior, capture, should_stop)
     geometry.report["reason"] = reason
@@ -143,7 +151,7 @@ def _geometry_stage(capture: Capture, config: PipelineConfig, work: WorkFolder, 
 
 
 def _with_progress(stage: str, prior: GeometryPrior, capture: Capture, should_stop: Callable[[], bool],
-                   ) -> Iterator[Progress]:
+                   ) -> Generator[Event, None, Geometry]:
     """Run ``prior.estimate`` in a thread and yield its progress as it comes; returns its geometry."""
     updates: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
     outcome: list[Geometry | BaseException] = []
@@ -171,9 +179,27 @@ def _with_progress(stage: str, prior: GeometryPrior, capture: Capture, should_st
     return result
 
 
-def _seed(capture: Capture, geometry: Geometry, config: PipelineConfig) -> Seeds:
+def _with_cameras(capture: Capture, geometry: Geometry) -> Capture:
+    """The capture with the cameras that the geometry found."""
+    views = tuple(replace(view, camera=found.camera) for view, found in zip(capture.views, geometry.views, strict=True))
+    return replace(capture, views=views)
+
+
+def _cameras_report(trainer: Trainer, capture: Capture, origin: str) -> dict[str, Any]:
+    """The training cameras as numbers: ``frames`` of name, size, K and camera_from_world."""
+    frames = [{"name": view.name, "width_px": view.posed_camera.width_px, "height_px": view.posed_camera.height_px,
+               "K": view.posed_camera.K.tolist(), "camera_from_world": pose.tolist()}
+              for view, pose in zip(capture.views, trainer.cameras_from_world(), strict=True)]
+    return {"origin": origin, "frames": frames}
+
+
+def make_seeds(capture: Capture, geometry: Geometry, pseudo: list[PseudoView], config: PipelineConfig) -> Seeds:
+    """First points: what the photographs see, once, and what pseudo views see past the edges of things."""
     seeds = select_seeds(capture, geometry, config.seeding)
     if config.seeding.start == "random":
         return random_seeds(capture, geometry, len(seeds.positions), config.seed)
+    if config.seeding.fill_behind:
+        for view in pseudo:
+            seeds = add_seeds(seeds, view.camera, view.image, view.depth, view.gaps)
     return seeds
 

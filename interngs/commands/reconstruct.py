@@ -7,16 +7,20 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tyro
 from rich.console import Console
 
 from ..config import PipelineConfig
 from ..errors import InputError
 from ..events import Done
+from ..formats.colmap import write_colmap_text
 from ..formats.detect import find_capture
 from ..formats.ply import write_ply
+from ..formats.transforms_json import write_transforms_json
 from ..images.load import load_capture
 from ..pipeline import reconstruct
+from ..scene.cameras import Camera
 from ..storage import atomic_write
 from .options import CapturePath, OutputFolder, Settings, parse, preset_in
 from .progress import Interrupt, show
@@ -67,9 +71,20 @@ def checked_indices(views: tuple[int, ...], count: int) -> list[int]:
 
 
 def write_result(folder: Path, done: Done) -> None:
-    """Write ``result.ply`` and ``report.json`` into ``folder``."""
+    """Write ``result.ply`` and ``report.json`` into ``folder``, and estimated cameras as transforms.json and COLMAP."""
+    if done.report["cameras"]["origin"] != "given":
+        cameras = report_cameras(done)
+        write_transforms_json(folder / "transforms.json", cameras)
+        write_colmap_text(folder / "sparse" / "0", cameras)
     write_ply(folder / "result.ply", done.gaussians, comments=ply_facts(done))
     atomic_write(folder / "report.json", json.dumps(done.report, indent=1).encode())
+
+
+def report_cameras(done: Done) -> dict[str, Camera]:
+    """The training cameras by photograph."""
+    return {frame["name"]: Camera(np.array(frame["K"]), np.array(frame["camera_from_world"]),
+                                  frame["width_px"], frame["height_px"])
+            for frame in done.report["cameras"]["frames"]}
 
 
 def ply_facts(done: Done) -> list[str]:

@@ -18,6 +18,8 @@ from .prior import Geometry
 
 SIGMA_PER_PIXEL = 0.6
 """Standard deviation of a seed in units of its pixel's footprint: neighbours overlap into a closed surface."""
+FILL_TOLERANCE = 0.1
+"""Relative depth difference under which a guess behind an edge repeats one that is already there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,8 @@ class Seeds:
         colours: [N, 3] float32 sRGB 0..1.
         confidence: [N] float32, DUSt3R's convention.
         footprint: [N] float32 world size of the pixel the point came from (times the thinning stride).
-        counts: what the selection did: ``before``, ``unsure``, ``redundant``, ``replaced``, ``thinned``, ``kept``.
+        counts: what the selection did: ``before``, ``unsure``, ``redundant``, ``replaced``, ``thinned``,
+            ``filled`` (behind edges, where no photograph looks), ``kept``.
     """
 
     positions: NDArray[np.float32]
@@ -58,7 +61,8 @@ def select_seeds(capture: Capture, geometry: Geometry, config: SeedingConfig) ->
         candidates, sure = _candidates(capture, geometry, int(index), config, stride, counts)
         if kept and config.remove_redundant:
             merged = _Points.joined(kept)
-            fresh, obsolete = _compare(merged, candidates, geometry.views[index].camera, sure, stride, config)
+            fresh, obsolete = _compare(merged, candidates, geometry.views[index].camera, sure, stride,
+                                       config.depth_tolerance)
             counts["redundant"] += int((~fresh).sum()) + int(obsolete.sum())
             counts["replaced"] += int(obsolete.sum())
             kept = [merged.select(~obsolete), candidates.select(fresh)]
@@ -70,6 +74,20 @@ def select_seeds(capture: Capture, geometry: Geometry, config: SeedingConfig) ->
                          "Check that the poses belong to these photographs and that they overlap.")
     counts["kept"] = len(points.positions)
     return Seeds(points.positions, points.colours, points.confidence, points.footprint, counts)
+
+
+def add_seeds(seeds: Seeds, camera: Camera, image: NDArray[np.float32], depth: NDArray[np.float32],
+              wanted: NDArray[np.bool_]) -> Seeds:
+    """``seeds`` and those ``wanted`` pixels [H, W] of a further view that are not there yet, with confidence 1."""
+    focal_px = 0.5 * (camera.K[0, 0] + camera.K[1, 1])
+    candidates = _Points(camera.unproject(depth)[wanted].astype(np.float32), image[wanted],
+                         np.ones(int(wanted.sum()), np.float32), (depth[wanted] / focal_px).astype(np.float32))
+    there = _Points(seeds.positions, seeds.colours, seeds.confidence, seeds.footprint)
+    fresh, _ = _compare(there, candidates, camera, wanted, 1, FILL_TOLERANCE)
+    joined = _Points.joined([there, candidates.select(fresh)])
+    filled = seeds.counts.get("filled", 0) + int(fresh.sum())
+    counts = {**seeds.counts, "filled": filled, "kept": len(joined.positions)}
+    return Seeds(joined.positions, joined.colours, joined.confidence, joined.footprint, counts)
 
 
 def seeds_to_gaussians(seeds: Seeds, config: SeedingConfig, sh_degree: int) -> Gaussians:
@@ -159,7 +177,7 @@ def _candidates(capture: Capture, geometry: Geometry, index: int, config: Seedin
 
 
 def _compare(there: _Points, candidates: _Points, camera: Camera, sure: NDArray[np.bool_], stride: int,
-             config: SeedingConfig) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+             tolerance: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which candidates are fresh, and which points already there are to be replaced by a better candidate."""
     height, width = sure.shape
     pixels, z = camera.project(there.positions.astype(np.float64))
@@ -173,7 +191,7 @@ def _compare(there: _Points, candidates: _Points, camera: Camera, sure: NDArray[
     _, candidate_z = camera.project(candidates.positions.astype(np.float64))
     hit = source >= 0
     same = np.zeros(len(source), bool)
-    same[hit] = np.abs(z[source[hit]] - candidate_z[hit]) < config.depth_tolerance * candidate_z[hit]
+    same[hit] = np.abs(z[source[hit]] - candidate_z[hit]) < tolerance * candidate_z[hit]
     better = np.zeros(len(source), bool)
     better[same] = candidates.confidence[same] > there.confidence[source[same]]
     obsolete = np.zeros(len(there.positions), bool)

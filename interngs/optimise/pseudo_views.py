@@ -13,15 +13,18 @@ from scipy.spatial.transform import Rotation, Slerp
 from ..geometry.prior import Geometry
 from ..scene.cameras import Camera
 from ..scene.capture import Capture
+from .disocclusion import fill_from_behind
 
-JITTER = 0.05
-"""Standard deviation of a jittered position, in camera spreads."""
+JITTER = 0.15
+"""Standard deviation of a jittered position, in camera spreads, at full reach."""
 CYCLE_TOLERANCE = 0.01
 """Relative depth error up to which a photograph is taken to see the same surface (ICO-GS, cycle check)."""
 COLOUR_TOLERANCE = 0.12
 """Mean colour difference between photographs at which a warped pixel has lost about 2/3 of its weight."""
 MIN_CONFIDENCE = 1.5
-"""Depth below this confidence is not warped."""
+"""Depth below this confidence is a guess."""
+GUESS_TRUST, FILL_TRUST = 0.5, 0.2
+"""Trust in pixels warped by a guessed depth, and in those filled from behind, beside 1 for a sure pixel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,19 +36,22 @@ class PseudoView:
         image: [H, W, 3] float32 sRGB warped colours, 0 where unknown.
         weight: [H, W] float32 0..1, trust in ``image``.
         depth: [H, W] float32 z-depth of the geometry seen from here, 0 where unknown.
+        gaps: [H, W] bool, areas that no photograph shows, continued from the far side of the gap.
     """
 
     camera: Camera
     image: NDArray[np.float32]
     weight: NDArray[np.float32]
     depth: NDArray[np.float32]
+    gaps: NDArray[np.bool_]
 
 
 def pseudo_cameras(cameras: list[Camera], count: int, seed: int) -> list[Camera]:
-    """``count`` cameras near the given ones: half interpolated between neighbours, half jittered.
+    """``count`` cameras among and around the given ones.
 
-    Neighbours are the two nearest camera centres.  Graded from near to far: the n-th camera strays from
-    its training camera by up to n/count of the way.  Same seed, same cameras.
+    Each is a random blend of a training camera with its two nearest neighbours, then moved by a normal
+    jitter.  Graded from near to far: the n-th strays from its training camera by up to n/count of the
+    way.  Same seed, same cameras.
     """
     generator = np.random.default_rng(seed)
     centres = np.stack([camera.centre for camera in cameras])
@@ -54,13 +60,11 @@ def pseudo_cameras(cameras: list[Camera], count: int, seed: int) -> list[Camera]
     for number in range(count):
         first = number % len(cameras)
         reach = 0.2 + 0.8 * (number + 1) / count
-        if number // len(cameras) % 2 == 0 and len(cameras) > 1:
-            nearest = np.argsort(np.linalg.norm(centres - centres[first], axis=1), kind="stable")[1:3]
-            second = int(generator.choice(nearest))
-            camera = interpolate_cameras(cameras[first], cameras[second], reach * generator.uniform(0.2, 0.8))
-        else:
-            camera = cameras[first]
-        result.append(_moved(camera, generator.normal(0.0, JITTER * spread * 2 * reach, 3)))
+        camera = cameras[first]
+        nearest = np.argsort(np.linalg.norm(centres - centres[first], axis=1), kind="stable")[1:3]
+        for neighbour in nearest:
+            camera = interpolate_cameras(camera, cameras[int(neighbour)], reach * generator.uniform(0.0, 0.6))
+        result.append(_moved(camera, generator.normal(0.0, JITTER * spread * reach, 3)))
     return result
 
 
@@ -77,44 +81,71 @@ def interpolate_cameras(first: Camera, second: Camera, share: float) -> Camera:
     return Camera(K, pose, first.width_px, first.height_px)
 
 
-def warp_photographs(capture: Capture, geometry: Geometry, camera: Camera) -> PseudoView:
-    """What the photographs show from ``camera``, cycle-checked.
+def prepare_pseudo_views(capture: Capture, geometry: Geometry, count: int, seed: int) -> list[PseudoView]:
+    """``count`` pseudo views of a capture, from near to far; same seed, same views."""
+    cameras = pseudo_cameras([view.camera for view in geometry.views], count, seed)
+    return [warp_photographs(capture, geometry, camera) for camera in cameras]
 
-    The geometry's confident points give the depth seen from ``camera`` (nearest wins); each of its pixels
-    is looked up in every photograph and counts where that photograph's own depth agrees.  Photographs are
-    blended by nearness to ``camera``; where several see a pixel and differ in colour, trust falls.
+
+def warp_photographs(capture: Capture, geometry: Geometry, camera: Camera) -> PseudoView:
+    """What the photographs show from ``camera``, in three layers of falling trust.
+
+    Confident depth first, then guesses where that leaves holes, then what lies behind the edges of
+    things (``fill_from_behind``).  The points of a layer give the depth seen from ``camera`` (nearest
+    wins); each of its pixels is looked up in every photograph and counts where that photograph's own
+    depth agrees.  Photographs are blended by nearness to ``camera``; where several see a pixel and
+    differ in colour, trust falls.
     """
-    depth = _visible_depth(geometry, camera)
+    image, weight, depth = _warp_layer(capture, geometry, camera, MIN_CONFIDENCE, np.inf)
+    guess_image, guess_weight, guess_depth = _warp_layer(capture, geometry, camera, 1e-6, MIN_CONFIDENCE)
+    guessed = (depth == 0) & (guess_weight > 0)
+    image[guessed], depth[guessed] = guess_image[guessed], guess_depth[guessed]
+    weight[guessed] = GUESS_TRUST * guess_weight[guessed]
+    image, depth, filled = fill_from_behind(image, np.where(weight > 0, depth, 0.0).astype(np.float32))
+    weight[filled] = FILL_TRUST
+    # Single pixels between the points of a slanted surface are no gaps behind an edge.
+    gaps = cv2.morphologyEx(filled.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    return PseudoView(camera, image, weight, depth, gaps)
+
+
+def _warp_layer(capture: Capture, geometry: Geometry, camera: Camera, least: float, below: float,
+                ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Colour, trust and depth from the points whose confidence lies in [least, below)."""
+    depths = [np.where((source.confidence >= least) & (source.confidence < below), source.depth, 0.0).astype(np.float32)
+              for source in geometry.views]
+    cameras = [source.camera for source in geometry.views]
+    depth = _visible_depth(depths, cameras, camera)
     known = depth > 0
     points = camera.unproject(depth)[known]
     colours, trusts = [], []
-    for view, source in zip(capture.views, geometry.views, strict=True):
-        colour, agrees = _look_up(points, view.image, source.camera, np.where(
-            source.confidence >= MIN_CONFIDENCE, source.depth, 0.0).astype(np.float32))
-        distance = np.linalg.norm(source.camera.centre - camera.centre)
+    for view, source_camera, source_depth in zip(capture.views, cameras, depths, strict=True):
+        colour, agrees = _look_up(points, view.image, source_camera, source_depth)
+        distance = np.linalg.norm(source_camera.centre - camera.centre)
         colours.append(colour)
         trusts.append(agrees / (distance**2 + 1e-12))
-    colour_stack = np.stack(colours)
-    trust = np.stack(trusts).astype(np.float64)
-    total = trust.sum(axis=0)
-    share = trust / np.maximum(total, 1e-30)
-    blended = (share[..., None] * colour_stack).sum(axis=0)
-    disagreement = (share * np.abs(colour_stack - blended).mean(axis=-1)).sum(axis=0)
-    witnesses = (trust > 0).sum(axis=0)
-    weight = np.exp(-disagreement / COLOUR_TOLERANCE) * np.minimum(0.5 * witnesses, 1.0)
+    blended, weight = _blend(np.stack(colours), np.stack(trusts).astype(np.float64))
     image = np.zeros((camera.height_px, camera.width_px, 3), np.float32)
-    image[known] = blended
     weights = np.zeros(depth.shape, np.float32)
-    weights[known] = weight
-    return PseudoView(camera, image, weights, depth)
+    image[known], weights[known] = blended, weight
+    return image, weights, depth
 
 
-def _visible_depth(geometry: Geometry, camera: Camera) -> NDArray[np.float32]:
-    """z-depth [H, W] of the nearest confident points; pin holes closed by the median of their neighbours."""
+def _blend(colours: NDArray[np.float32], trust: NDArray[np.float64],
+           ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Colours [S, N, 3] blended by trust [S, N], and how far the blend [N] is to be believed."""
+    share = trust / np.maximum(trust.sum(axis=0), 1e-30)
+    blended = (share[..., None] * colours).sum(axis=0)
+    disagreement = (share * np.abs(colours - blended).mean(axis=-1)).sum(axis=0)
+    witnesses = (trust > 0).sum(axis=0)
+    return blended, np.exp(-disagreement / COLOUR_TOLERANCE) * np.minimum(0.5 * witnesses, 1.0)
+
+
+def _visible_depth(depths: list[NDArray[np.float32]], cameras: list[Camera], camera: Camera) -> NDArray[np.float32]:
+    """z-depth [H, W] of the nearest points of depth maps; pin holes closed by their neighbours."""
     depth = np.full((camera.height_px, camera.width_px), np.inf, np.float32)
-    for source in geometry.views:
-        sure = (source.confidence >= MIN_CONFIDENCE) & (source.depth > 0)
-        pixels, z = camera.project(source.pointmap()[sure])
+    for source_depth, source_camera in zip(depths, cameras, strict=True):
+        points = source_camera.unproject(source_depth)[source_depth > 0]
+        pixels, z = camera.project(points)
         column, row = np.floor(pixels).astype(np.int64).T
         inside = (z > 0) & (column >= 0) & (column < camera.width_px) & (row >= 0) & (row < camera.height_px)
         np.minimum.at(depth, (row[inside], column[inside]), z[inside].astype(np.float32))

@@ -18,7 +18,6 @@ from ..geometry.prior import Geometry
 from ..geometry.seeding import Seeds, seeds_to_gaussians
 from ..render.photometric import l1_ssim
 from ..render.rasterize import rasterize
-from ..scene.cameras import Camera
 from ..scene.capture import Capture
 from ..scene.gaussians import Gaussians
 from .checkpoint import Checkpoint, CheckpointStore
@@ -28,7 +27,7 @@ from .losses import edge_aware_smoothness, relative_depth_loss, weighted_l1, wei
 from .model import Activated, model_from_seeds
 from .multi_view import consistency_loss, matching_features
 from .pose_refinement import PoseRefinement
-from .pseudo_views import PseudoView, pseudo_cameras, warp_photographs
+from .pseudo_views import PseudoView
 
 PROGRESS_EVERY_S = 0.25
 FULL_CONFIDENCE = 10.0
@@ -68,9 +67,9 @@ class Trainer:
     All randomness is drawn anew from (seed, step), so a resumed run equals an uninterrupted one.
     """
 
-    def __init__(self, capture: Capture, geometry: Geometry, seeds: Seeds, config: PipelineConfig,
-                 device: torch.device) -> None:
-        """``capture`` with cameras (equal to ``geometry``'s), ``seeds`` to start from."""
+    def __init__(self, capture: Capture, geometry: Geometry, seeds: Seeds, pseudo: list[PseudoView],
+                 config: PipelineConfig, device: torch.device) -> None:
+        """``capture`` with its ``geometry``, ``seeds`` to start from, ``pseudo`` views (may be empty)."""
         self.config = config.optimise
         self.seed = config.seed
         self.device = device
@@ -84,7 +83,7 @@ class Trainer:
         self.exposure = Exposure(len(self.views), device) if self.config.exposure and len(self.views) > 1 else None
         self.poses = self._pose_refinement(geometry) if self.config.refine_poses else None
         self.density = DensityControl(self.config, len(gaussians), device)
-        self.pseudo = self._prepare_pseudo_views(capture, geometry)
+        self.pseudo = pseudo
         self.step_number = 0
         self._psnr_of_view = [float("nan")] * len(self.views)
 
@@ -243,13 +242,6 @@ class Trainer:
         kept = (torch.rand(len(self.model), generator=generator) >= rate).to(self.device)
         opacities = (active.opacities * kept / (1 - rate)).clamp_max(0.999)
         return Activated(active.means, active.quats, active.scales, opacities, active.sh)
-
-    def _prepare_pseudo_views(self, capture: Capture, geometry: Geometry) -> list[PseudoView]:
-        if self.config.warp_weight <= 0 or self.config.pseudo_views == 0:
-            return []
-        cameras: list[Camera] = [view.camera for view in geometry.views]
-        wanted = pseudo_cameras(cameras, self.config.pseudo_views, self.seed)
-        return [warp_photographs(capture, geometry, camera) for camera in wanted]
 
     def _pose_refinement(self, geometry: Geometry) -> PoseRefinement:
         poses = torch.stack([view.camera_from_world for view in self.views])

@@ -35,16 +35,18 @@ class ViewRenderer:
     def __init__(self, gaussians: Gaussians, device: torch.device) -> None:
         self.device = device
         self.sh_degree = min(gaussians.sh_degree, 3)
-        arrays = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh)
-        self._inputs = tuple(torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device) for array in arrays)
+        self._means, self._quats, self._scales, self._opacities, self._sh = (
+            torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device) for array in
+            (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh))
 
     @torch.no_grad()
     def render(self, camera: Camera, background: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Picture:
         """The picture that ``camera`` takes; ``background`` is sRGB."""
         K = torch.tensor(camera.K, dtype=torch.float32, device=self.device)[None]
         pose = torch.tensor(camera.camera_from_world, dtype=torch.float32, device=self.device)[None]
-        colours, alphas, _ = rasterize(*self._inputs, pose, K, camera.width_px, camera.height_px,
-                                       sh_degree=self.sh_degree, render_mode="RGB+ED")
+        colours, alphas, _ = rasterize(
+            self._means, self._quats, self._scales, self._opacities, self._sh, pose, K, camera.width_px,
+            camera.height_px, sh_degree=self.sh_degree, render_mode="RGB+ED")
         alpha = alphas[0, ..., 0]
         behind = torch.tensor(background, device=self.device)
         rgb = colours[0, ..., :3] + (1 - alpha[..., None]) * behind

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The optimisation loop: it learns, stops and resumes exactly, and is the same twice."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from interngs.config import OptimiseConfig, PipelineConfig
+from interngs.events import CheckpointSaved, Progress
+from interngs.geometry.prior import Geometry, ViewGeometry
+from interngs.geometry.seeding import select_seeds
+from interngs.optimise.checkpoint import CheckpointStore
+from interngs.optimise.trainer import Trainer, default_sh_degree
+from interngs.scene.cameras import Camera
+from interngs.scene.capture import Capture, View
+from interngs.scene.gaussians import Gaussians
+
+WIDTH, HEIGHT, FOCAL_PX = 32, 24, 40.0
+CPU = torch.device("cpu")
+FIELDS = ("means", "quats", "log_scales", "opacity_logits", "sh")
+
+
+def camera(x: float) -> Camera:
+    pose = np.eye(4)
+    pose[0, 3] = -x
+    return Camera(np.array([[FOCAL_PX, 0, WIDTH / 2], [0, FOCAL_PX, HEIGHT / 2], [0, 0, 1.0]]), pose, WIDTH, HEIGHT)
+
+
+def scene(gains: tuple[float, ...] = (1.0, 1.0, 1.0)) -> tuple[Capture, Geometry]:
+    """A slanted textured wall seen by three cameras; ``gains`` are the photographs' exposures."""
+    views, shapes = [], []
+    for x, gain in zip((0.0, 0.4, 0.8), gains, strict=True):
+        cam = camera(x)
+        rays = cam.pixel_rays()
+        depth = (4.0 + 0.3 * x) / (1.0 - 0.3 * rays[..., 0])  # the plane z = 4 + 0.3 X
+        points = cam.unproject(depth)
+        colour = 0.4 + 0.2 * np.stack([np.sin(4 * points[..., 0]), np.cos(5 * points[..., 1]),
+                                       np.sin(3 * points[..., 0] + 4 * points[..., 1])], axis=-1)
+        views.append(View(f"wall{x}", (gain * colour).astype(np.float32), cam))
+        shapes.append(ViewGeometry(cam, depth.astype(np.float32), np.full(depth.shape, 6.0, np.float32)))
+    return Capture(tuple(views)), Geometry(tuple(shapes), "test")
+
+
+def config(**changes: object) -> PipelineConfig:
+    optimise = OptimiseConfig(steps=60, pseudo_views=4, grow_from=0.0, preview_every_s=1e9, checkpoint_every_s=1e9)
+    return PipelineConfig(optimise=replace(optimise, **changes))  # type: ignore[arg-type]
+
+
+def trainer(settings: PipelineConfig, data: tuple[Capture, Geometry] | None = None) -> Trainer:
+    capture, geometry = data or scene()
+    return Trainer(capture, geometry, select_seeds(capture, geometry, settings.seeding), pseudo, settings, CPU)
+
+
+def finish(run: Trainer, checkpoints: CheckpointStore | None = None,
+           should_stop: Callable[[], bool] = lambda: False) -> Gaussians:
+    for _ in run.run(checkpoints, should_stop):
+        pass
+    return run.gaussians()
+
+
+def assert_equal(a: Gaussians, b: Gaussians) -> None:
+    for name in FIELDS:
+        assert np.array_equal(getattr(a, name), getattr(b, name)), name
+
+
+def test_it_learns_the_photographs() -> None:
+    run = trainer(config())
+    progress = [event for event in run.run(None, lambda: False) if isinstance(event, Progress)]
+    assert progress[-1].step == 60
+    assert progress[-1].psnr_db is not None
+    assert progress[-1].psnr_db > 30
+    assert progress[-1].seconds_left == 0
+
+
+def test_same_seed_same_result_and_another_seed_another() -> None:
+    first, again, other = (finish(trainer(settings)) for settings in
+                           (config(), config(), replace(config(), seed=1)))
+    assert_equal(first, again)
+    assert not np.array_equal(first.means, other.means)
+
+
+@pytest.mark.parametrize("refine_poses", [False, True])
+def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, refine_poses: bool) -> None:
+    settings = config(refine_poses=refine_poses, consistency_weight=0.5)
+    whole = finish(trainer(settings))
+    store = CheckpointStore(tmp_path)
+    asked = iter([False] * 23 + [True])
+    stopped = trainer(settings)
+    finish(stopped, store, lambda: next(asked))
+    assert stopped.step_number == 23
+    resumed = trainer(settings)
+    checkpoint = store.latest()
+    assert checkpoint is not None
+    resumed.load(checkpoint)
+    assert_equal(finish(resumed, store), whole)
+
+
+def test_a_run_killed_between_checkpoints_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    settings = config(checkpoint_every_steps=20)
+    whole = finish(trainer(settings))
+    store = CheckpointStore(tmp_path)
+    for event in (killed := trainer(settings)).run(store, lambda: False):
+        if isinstance(event, CheckpointSaved) and event.step == 40:
+            break
+    killed._step(killed.step_number)  # work after the checkpoint that is lost
+    resumed = trainer(settings)
+    checkpoint = store.latest()
+    assert checkpoint is not None
+    assert checkpoint.step == 40
+    resumed.load(checkpoint)
+    assert_equal(finish(resumed), whole)
+
+
+def test_unequal_exposure_is_not_baked_in() -> None:
+    data = scene(gains=(1.15, 1.0, 1 / 1.15))
+    true_colour = scene()[0].views[1].image.mean()
+    run = trainer(config(steps=300), data)
+    finish(run)
+    assert run.exposure is not None
+    gain = torch.exp(run.exposure.log_gain.detach() - run.exposure.log_gain.detach().mean(dim=0)).mean(dim=1)
+    assert gain[0] > 1.05 > 0.98 > gain[2]
+    with torch.no_grad():
+        view = run.views[1]
+        rendered = run._render(run.model.activated(), view.K, view.camera_from_world, WIDTH, HEIGHT)
+    assert abs(float(rendered.rgb.mean()) - true_colour) < 0.02
+
+
+def test_a_masked_background_stays_empty() -> None:
+    capture, geometry = scene()
+    masks = []
+    for view, shape in zip(capture.views, geometry.views, strict=True):
+        mask = np.ones((HEIGHT, WIDTH), np.float32)
+        mask[:, :8] = 0
+        shape.confidence[mask == 0] = 0
+        masks.append(replace(view, mask=mask))
+    run = trainer(config(), (Capture(tuple(masks)), geometry))
+    finish(run)
+    with torch.no_grad():
+        view = run.views[0]
+        rendered = run._render(run.model.activated(), view.K, view.camera_from_world, WIDTH, HEIGHT)
+    assert float(rendered.alpha[:, 10:].mean()) > 0.9
+    assert float(rendered.alpha[:, :6].mean()) < 0.1
+
+
+def test_refined_poses_come_nearer_to_the_truth() -> None:
+    capture, geometry = scene()
+    wrong = camera(0.4)
+    wrong.camera_from_world[0, 3] += 0.08
+    views = list(geometry.views)
+    views[1] = ViewGeometry(wrong, views[1].depth, views[1].confidence)
+    run = trainer(config(steps=300, refine_poses=True, pose_rate=2e-3), (capture, Geometry(tuple(views), "test")))
+    finish(run)
+    before, after = 0.08, abs(run.cameras_from_world()[1][0, 3] - camera(0.4).camera_from_world[0, 3])
+    assert after < 0.6 * before
+
+
+def test_sh_degree_follows_the_number_of_views() -> None:
+    assert [default_sh_degree(n) for n in (1, 3, 5, 6, 11, 12, 50)] == [1, 1, 1, 2, 2, 3, 3]
