@@ -46,6 +46,8 @@ class PhotoCheckRun:
                 mask_header = read_image_header(mask)
                 if mask_header.upright_size_px != header.upright_size_px:
                     return "The mask has another size than the photograph", True
+            if header.orientation != 1:
+                return "Turned by a flag (EXIF), which Blender does not show: export it upright", False
             if not row.camera and not row.fixed_camera:
                 estimate = scene.interngs.job.poses == "ESTIMATE"
                 return ("", False) if estimate else ("No camera: pick one, or import poses", row.use)

@@ -19,6 +19,8 @@ STAGES = {"load": "Reading photographs", "geometry": "Finding geometry", "seedin
 STATES = {"draft": "Draft", "uploading": "Sending photographs", "queued": "Waiting", "preparing": "Preparing",
           "training": "Training", "finishing": "Finishing", "paused": "Paused", "done": "Finished",
           "cancelled": "Cancelled", "failed": "Failed", "discarded": "Discarded"}
+CHARACTER_PX = 6.0
+"""Mean width of a character of Blender's interface font, a little more than measured."""
 GEOMETRIES = {"plane-sweep": "Plane sweep", "dust3r": "DUSt3R", "given-depth": "Captured depth"}
 
 
@@ -52,7 +54,7 @@ def duration(seconds: float | None) -> str:
 
 def wrapped(text: str, width_px: float, scale: float = 1.0) -> list[str]:
     """``text`` cut into lines that fit a panel of ``width_px`` (Blender's labels never wrap)."""
-    return textwrap.wrap(text, max(int(width_px / (6.6 * scale)), 16)) or [""]
+    return textwrap.wrap(text, max(int(width_px / (CHARACTER_PX * scale)), 16)) or [""]
 
 
 def connection(state: LinkState) -> tuple[str, Mood]:

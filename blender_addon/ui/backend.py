@@ -59,7 +59,7 @@ class INTERNGS_PT_backend(TabPanel, bpy.types.Panel):
         draw_state(layout, *connection(state.link))
         if state.link.error is not None and state.link.phase in ("lost", "refused"):
             draw_text(layout, context, state.link.error.cause, alert=state.link.phase == "refused")
-        row = layout.row(align=True)
+        row = layout.column(align=True)
         if state.link.phase in ("idle", "closed", "refused"):
             row.operator("interngs.connect", icon="LINKED")
         else:

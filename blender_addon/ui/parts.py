@@ -10,7 +10,7 @@ from ..session.wording import Mood, wrapped
 
 TAB = "Intern-GS"
 MOOD_ICONS: dict[Mood, str] = {"good": "COLORSET_03_VEC", "busy": "COLORSET_09_VEC", "bad": "COLORSET_01_VEC",
-                               "idle": "COLORSET_13_VEC"}
+                               "idle": "RADIOBUT_OFF"}
 
 
 class TabPanel:
@@ -28,7 +28,7 @@ def draw_text(layout: bpy.types.UILayout, context: bpy.types.Context, text: str,
     column = layout.column(align=True)
     column.scale_y = 0.8
     column.alert = alert
-    room = context.region.width - (70 if icon_name == "NONE" else 95) * scale
+    room = context.region.width - (45 if icon_name == "NONE" else 65) * scale
     for number, line in enumerate(wrapped(text, room, scale)):
         column.label(text=line, icon=icon(icon_name if number == 0 else
                                           ("NONE" if icon_name == "NONE" else "BLANK1")))
