@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..scene.axes import Axes
 from ..scene.gaussians import Gaussians
 from ..storage import atomic_write
 
@@ -35,12 +36,16 @@ class SplatFile:
         format: short name of the format, ``"ply"``, ``"spz"`` ...
         comments: free text lines that the file carries about itself (facts such as axes and units).
         warnings: what was repaired or left out, one sentence each, with counts.
+        axes: what the file says about its axes; None where the format leaves no choice or says nothing.
+        metres_per_unit: what the file says about its unit; None where it says nothing.
     """
 
     gaussians: Gaussians
     format: str
     comments: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    axes: Axes | None = None
+    metres_per_unit: float | None = None
 
 
 def source_name(source: PathOrFile) -> str:
