@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ class LocalBackend:
                    "--ready-file", str(ready_path), "--stop-with-stdin", *options]
         # Blender's own PYTHON* settings must not reach another interpreter.
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
-        flags = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
+        flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)      # Windows: no console window
         try:
             store.mkdir(parents=True, exist_ok=True)
             with log_path.open("ab") as log:

@@ -33,7 +33,8 @@ class ViewSource:
         image: JPEG, PNG or WebP file, sent as it is.
         camera: of the stored image; None when the pose is unknown.
         mask: image file, white where the view counts.
-        depth: ``.npy`` file or array [H, W] of z-depth in world units, 0 where unknown.
+        depth: ``.npy`` file or array [H, W] of z-depth in world units, 0 where unknown; or a 16-bit PNG file
+            of thousandths of a world unit.
     """
 
     name: str
@@ -122,7 +123,7 @@ def prepare(capture: CaptureSource, should_stop: Callable[[], bool] = lambda: Fa
             None if view.camera is None else CameraRecord.of(view.camera),
             view.distortion.model, tuple(map(float, view.distortion.parameters)),
             None if view.mask is None else add(_of_file(view.mask, "mask", should_stop)),
-            None if view.depth is None else add(_of_depth(view.depth))))
+            None if view.depth is None else add(_of_depth(view.depth, should_stop))))
     points = None
     if capture.points is not None and len(capture.points.positions):
         data = pack_arrays({"positions": capture.points.positions.astype("<f4"),
@@ -151,8 +152,11 @@ def _of_file(path: Path, kind: BlobKind, should_stop: Callable[[], bool]) -> Blo
     return BlobSource(BlobRef(digest.hexdigest(), size), kind, path=path)
 
 
-def _of_depth(depth: Path | NDArray[np.float32]) -> BlobSource:
-    """The blob of a depth map; the bytes of one that lies in a file are made again when they are needed."""
+def _of_depth(depth: Path | NDArray[np.float32], should_stop: Callable[[], bool]) -> BlobSource:
+    """The blob of a depth map; the bytes made from a ``.npy`` file are made again when they are needed."""
+    if isinstance(depth, Path) and depth.suffix.lower() == ".png":
+        return _of_file(depth, "depth", should_stop)
+
     def make() -> bytes:
         values = read_npy(depth) if isinstance(depth, Path) else depth
         if values.ndim != 2:

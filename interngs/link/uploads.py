@@ -25,7 +25,6 @@ class _Task:
     confirmed: int = 0
     opened: bool = False
     in_flight: int = 0
-    rewind: bool = False
 
 
 @dataclass
@@ -96,10 +95,6 @@ class Uploads:
                 if len(self._in_flight) < credit and not task.in_flight:
                     self._note(send(UploadOpen(task.source.ref, task.source.kind)), sha256, task, -1)
                 continue
-            if task.rewind:
-                if task.in_flight:
-                    continue
-                task.sent, task.rewind = task.confirmed, False
             while task.sent < size and len(self._in_flight) < credit:
                 length = min(self.chunk_bytes, size - task.sent)
                 try:
@@ -129,7 +124,7 @@ class Uploads:
         task.in_flight -= 1
         if isinstance(answer, Failure):
             if answer.code == "upload-credit":
-                task.rewind = True
+                task.opened = False
             else:
                 self._fail(sha256, ErrorInfo(answer.code, answer.cause, answer.remedy))
         elif answer.stored:
@@ -139,10 +134,10 @@ class Uploads:
         return True
 
     def _advance(self, task: _Task, end: int, offset: int) -> None:
-        if not task.opened:
+        if end < 0:
             task.opened, task.sent = True, offset
         elif end != offset:
-            task.rewind = True      # someone else sends it too, or the server lost some: follow the server
+            task.opened = False     # someone else sends it too, or the server lost some: ask where to go on
         task.confirmed = offset
         self._report(task.source.ref.sha256)
 
