@@ -16,7 +16,7 @@ from torch import Tensor
 
 # Below this size malloc itself reuses memory without returning it to the system.
 SMALL_BYTES = 1 << 16
-RETAINED_BYTES_MAX = 512 << 20
+RETAINED_BYTES_MAX = 1 << 30
 
 _NUMPY_DTYPES: dict[torch.dtype, DTypeLike] = {torch.float32: np.float32, torch.int32: np.int32}
 
@@ -34,6 +34,8 @@ class _Pool:
     def _collect(self) -> None:
         while self._returned:
             block = self._returned.popleft()
+            if block.nbytes > RETAINED_BYTES_MAX:
+                continue
             if self._retained_bytes + block.nbytes > RETAINED_BYTES_MAX:
                 self._free.clear()
                 self._retained_bytes = 0
