@@ -328,8 +328,10 @@ class Engine:
             self.watches.offer(message.job_id, message.preview)
         elif isinstance(message, JobPush):
             self.watches.on_job(message.job)
-            if message.job.state not in ("draft", "uploading"):
+            if message.job.state in ("cancelled", "failed", "discarded"):
                 self.uploads.drop(message.job.job_id)
+            elif message.job.state not in ("draft", "uploading"):
+                self.uploads.finish(message.job.job_id)
             if message.job.state == "discarded":
                 self.watches.by_job.pop(message.job.job_id, None)
         elif isinstance(message, Notice):

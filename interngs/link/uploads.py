@@ -87,6 +87,13 @@ class Uploads:
         for sha256 in job.waiting - needed:
             self._tasks.pop(sha256, None)
 
+    def finish(self, job_id: str) -> None:
+        """The server says that it has everything for a job."""
+        job = self._jobs.get(job_id)
+        if job is not None:
+            self.drop(job_id)
+            self._changed(job_id, job.total, job.total)
+
     def pump(self, send: Callable[[Message], str], credit: int) -> None:
         """Send what the credit allows; ``send`` returns the request id of what it sent."""
         for sha256, task in list(self._tasks.items())[:AT_ONCE]:

@@ -25,7 +25,7 @@ from interngs.wire.records import JobEvent, JobInfo
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PIPELINES = Path(__file__).parent / "pipelines"
-FAST = {"preset": "draft", "seeding": {"max_seeds": 500}, "optimise": {"steps": 40, "checkpoint_every_steps": 10}}
+sys.path.insert(0, str(PIPELINES))
 
 
 def settings(steps: int = 40, seed: int = 0, gaussians: int = 500, checkpoint_every: int = 10) -> dict[str, Any]:
