@@ -40,7 +40,7 @@ JPEG_QUALITY = 95
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parent / "chess_table")
-    parser.add_argument("--samples", type=int, default=24, help="light paths per pixel")
+    parser.add_argument("--samples", type=int, default=8, help="light paths per pixel, before denoising")
     parser.add_argument("--draft", action="store_true", help="one view with few samples")
     options = parser.parse_args()
     bpy.ops.wm.read_factory_settings(use_empty=True)
