@@ -26,6 +26,8 @@ class SeedingConfig:
     """Relative depth difference under which a pixel shows a surface that is already there."""
     min_confidence: float = 1.0
     """Pixels below this confidence make no Gaussian (DUSt3R's convention: 1 a guess, 3 good)."""
+    thin_flat_areas: bool = True
+    """Give areas of even colour and depth one Gaussian for four pixels."""
     max_seeds: int = 400_000
     """Above this number every view is thinned evenly."""
     fill_behind: bool = True
@@ -38,7 +40,7 @@ class SeedingConfig:
 class OptimiseConfig:
     """The optimiser's schedule, its terms and their weights."""
 
-    steps: int = 3000
+    steps: int = 1500
     """Optimiser steps; every schedule below scales with it."""
     sh_degree: int | None = None
     """Spherical-harmonic degree; by default 1 up to 5 views, 2 up to 11, 3 above."""
@@ -56,11 +58,11 @@ class OptimiseConfig:
     """Learning rate of the constant SH band; higher bands take a twentieth."""
     confidence_rates: bool = True
     """Scale the position rate of each Gaussian by the doubt about it (InstantSplat)."""
-    opacity_decay: float = 0.999
-    """Opacity factor per step, in place of opacity resets (Binocular3DGS)."""
+    opacity_fade: float = 4.0
+    """Opacity falls by exp(-fade) over the run where no photograph holds it up (Binocular3DGS: decay, no resets)."""
     dropout: float = 0.2
     """Share of Gaussians left out at the last step; ramps up linearly from 0 (DropGaussian)."""
-    depth_weight: float = 0.05
+    depth_weight: float = 0.005
     """Weight of 1 - confidence-weighted Pearson correlation with the geometry's depth."""
     smooth_weight: float = 0.01
     """Weight of edge-aware smoothness of rendered inverse depth."""
@@ -68,11 +70,11 @@ class OptimiseConfig:
     """Weight of the difference between photographs looked up through rendered depth (ICO-GS)."""
     consistency_start: float = 0.2
     """Share of the steps after which that term begins."""
-    warp_weight: float = 0.5
+    warp_weight: float = 2.0
     """Weight of L1 against cycle-checked warped photographs at pseudo views."""
     warp_start: float = 0.1
     """Share of the steps after which pseudo views begin."""
-    warp_every: int = 2
+    warp_every: int = 1
     """A pseudo view is rendered every so many steps."""
     pseudo_views: int = 48
     """How many pseudo views are prepared."""
@@ -142,12 +144,12 @@ class PipelineConfig:
 def preset_config(preset: str) -> PipelineConfig:
     """The whole config of a preset: ``draft`` in a minute or two, ``normal``, ``high``."""
     if preset == "draft":
-        return PipelineConfig("draft", max_side_px=512,
-                              optimise=OptimiseConfig(steps=600, pseudo_views=24, grow=False))
+        return PipelineConfig("draft", max_side_px=512, seeding=SeedingConfig(max_seeds=150_000),
+                              optimise=OptimiseConfig(steps=300, pseudo_views=24, grow=False))
     if preset == "normal":
         return PipelineConfig("normal")
     if preset == "high":
-        return PipelineConfig("high", max_side_px=1280, optimise=OptimiseConfig(steps=10_000, pseudo_views=96))
+        return PipelineConfig("high", max_side_px=1280, optimise=OptimiseConfig(steps=4000, pseudo_views=96))
     raise InputError("unknown-preset", f"There is no preset {preset!r}.", "Use draft, normal or high.")
 
 
@@ -158,7 +160,7 @@ def validate_config(config: PipelineConfig) -> None:
         (optimise.steps >= 1, "optimise.steps must be at least 1"),
         (optimise.sh_degree is None or 0 <= optimise.sh_degree <= 3, "optimise.sh_degree must be 0 to 3"),
         (0 <= optimise.dropout < 1, "optimise.dropout must be in 0..1"),
-        (0 < optimise.opacity_decay <= 1, "optimise.opacity_decay must be in 0..1"),
+        (optimise.opacity_fade >= 0, "optimise.opacity_fade must not be negative"),
         (optimise.warp_every >= 1, "optimise.warp_every must be at least 1"),
         (config.max_side_px is None or config.max_side_px >= 32, "max_side_px must be at least 32"),
         (config.threads >= 0, "threads must not be negative"),

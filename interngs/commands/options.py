@@ -30,8 +30,8 @@ def parse(defaults: T, arguments: list[str], verb: str) -> T:
 
 
 def preset_in(arguments: list[str]) -> PipelineConfig:
-    """The settings of the preset that ``arguments`` name (``normal`` when none)."""
-    name = "normal"
+    """The settings of the preset that ``arguments`` name (``draft`` when none)."""
+    name = "draft"
     for index, argument in enumerate(arguments):
         if argument == "--preset" and index + 1 < len(arguments):
             name = arguments[index + 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -18,6 +19,8 @@ from .prior import Geometry
 
 SIGMA_PER_PIXEL = 0.6
 """Standard deviation of a seed in units of its pixel's footprint: neighbours overlap into a closed surface."""
+FLAT_COLOUR, FLAT_DEPTH = 0.06, 0.03
+"""Largest colour range, and relative depth range, of a 3 x 3 neighbourhood that counts as flat."""
 FILL_TOLERANCE = 0.1
 """Relative depth difference under which a guess behind an edge repeats one that is already there."""
 
@@ -78,12 +81,17 @@ def select_seeds(capture: Capture, geometry: Geometry, config: SeedingConfig) ->
 
 def add_seeds(seeds: Seeds, camera: Camera, image: NDArray[np.float32], depth: NDArray[np.float32],
               wanted: NDArray[np.bool_]) -> Seeds:
-    """``seeds`` and those ``wanted`` pixels [H, W] of a further view that are not there yet, with confidence 1."""
+    """``seeds`` and those ``wanted`` pixels [H, W] of a further view that are not there yet, with confidence 1.
+
+    What is guessed is smooth: every second row and column does, with Gaussians twice as large.
+    """
+    coarse = wanted[::2, ::2]
+    coarse_depth = depth[::2, ::2][coarse]
     focal_px = 0.5 * (camera.K[0, 0] + camera.K[1, 1])
-    candidates = _Points(camera.unproject(depth)[wanted].astype(np.float32), image[wanted],
-                         np.ones(int(wanted.sum()), np.float32), (depth[wanted] / focal_px).astype(np.float32))
+    candidates = _Points(camera.unproject(depth)[::2, ::2][coarse].astype(np.float32), image[::2, ::2][coarse],
+                         np.ones(len(coarse_depth), np.float32), (2 * coarse_depth / focal_px).astype(np.float32))
     there = _Points(seeds.positions, seeds.colours, seeds.confidence, seeds.footprint)
-    fresh, _ = _compare(there, candidates, camera, wanted, 1, FILL_TOLERANCE)
+    fresh, _ = _compare(there, candidates, camera, coarse, 2, FILL_TOLERANCE)
     joined = _Points.joined([there, candidates.select(fresh)])
     filled = seeds.counts.get("filled", 0) + int(fresh.sum())
     counts = {**seeds.counts, "filled": filled, "kept": len(joined.positions)}
@@ -167,13 +175,33 @@ def _candidates(capture: Capture, geometry: Geometry, index: int, config: Seedin
     counts["unsure"] += int(known.sum() - sure_full.sum())
     sure = sure_full[::stride, ::stride]
     counts["thinned"] += int(sure_full.sum() - sure.sum())
-    depth = view.depth[::stride, ::stride][sure]
+    image, depth = capture.views[index].image[::stride, ::stride], view.depth[::stride, ::stride]
+    size = np.ones(sure.shape, np.float32)
+    if config.thin_flat_areas:
+        flat = _flat_blocks(image, depth, sure)
+        corner = np.zeros(sure.shape, bool)
+        corner[::2, ::2] = True
+        counts["thinned"] += int((flat & ~corner).sum())
+        sure = sure & (~flat | corner)
+        size[flat] = 2.0
     focal_px = 0.5 * (view.camera.K[0, 0] + view.camera.K[1, 1])
-    points = _Points(view.pointmap()[::stride, ::stride][sure].astype(np.float32),
-                     capture.views[index].image[::stride, ::stride][sure],
+    points = _Points(view.pointmap()[::stride, ::stride][sure].astype(np.float32), image[sure],
                      view.confidence[::stride, ::stride][sure],
-                     (depth * (stride / focal_px)).astype(np.float32))
+                     (depth[sure] * size[sure] * (stride / focal_px)).astype(np.float32))
     return points, sure
+
+
+def _flat_blocks(image: NDArray[np.float32], depth: NDArray[np.float32], sure: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels [H, W] in 2 x 2 blocks that are sure and even in colour and depth: one Gaussian does for the four."""
+    height, width = (size // 2 * 2 for size in depth.shape)
+    kernel = np.ones((3, 3), np.uint8)
+    colour_range = (cv2.dilate(image, kernel) - cv2.erode(image, kernel)).max(axis=-1)
+    depth_range = cv2.dilate(depth, kernel) - cv2.erode(depth, kernel)
+    even = sure & (colour_range < FLAT_COLOUR) & (depth_range < FLAT_DEPTH * depth)
+    blocks = even[:height, :width].reshape(height // 2, 2, width // 2, 2).all(axis=(1, 3))
+    flat = np.zeros(depth.shape, bool)
+    flat[:height, :width] = np.repeat(np.repeat(blocks, 2, axis=0), 2, axis=1)
+    return flat
 
 
 def _compare(there: _Points, candidates: _Points, camera: Camera, sure: NDArray[np.bool_], stride: int,
@@ -187,7 +215,7 @@ def _compare(there: _Points, candidates: _Points, camera: Camera, sure: NDArray[
     visible = visible[np.argsort(-z[visible], kind="stable")]
     nearest = np.full((height, width), -1, np.int64)
     nearest[row[visible], column[visible]] = visible
-    source = nearest[sure]
+    source = _closed(nearest)[sure]
     _, candidate_z = camera.project(candidates.positions.astype(np.float64))
     hit = source >= 0
     same = np.zeros(len(source), bool)
@@ -197,3 +225,13 @@ def _compare(there: _Points, candidates: _Points, camera: Camera, sure: NDArray[
     obsolete = np.zeros(len(there.positions), bool)
     obsolete[source[better]] = True
     return ~same | better, obsolete
+
+
+def _closed(nearest: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Empty pixels (-1) between two points take one of them: points are small, the surface is not."""
+    closed = nearest.copy()
+    across = (closed[:, 1:-1] < 0) & (closed[:, :-2] >= 0) & (closed[:, 2:] >= 0)
+    closed[:, 1:-1][across] = closed[:, :-2][across]
+    down = (closed[1:-1] < 0) & (closed[:-2] >= 0) & (closed[2:] >= 0)
+    closed[1:-1][down] = closed[:-2][down]
+    return closed

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -114,7 +114,9 @@ class _Loader:
         camera = None if file.camera is None else file.camera.resized(*size)
         if mask is not None and mask.min() >= 1.0:
             mask = None
-        return _upright(View(file.name, colour, camera, mask, depth), frame)
+        if alpha is not None and alpha.min() >= 1.0:
+            alpha = None
+        return _upright(View(file.name, colour, camera, mask, depth, alpha=alpha), frame)
 
     def _pixel_map(self, camera: Camera, distortion: Distortion, name: str) -> PixelMap:
         key = (camera.K.tobytes(), camera.width_px, camera.height_px, distortion)
@@ -203,7 +205,7 @@ def _in_frame(pixels: NDArray[np.float32], frame: _Frame, path: Path) -> NDArray
 def _upright(view: View, frame: _Frame) -> View:
     if not frame.stored or view.camera is None:
         return view
-    return View(view.name, turn_upright(view.image, frame.orientation),
-                turn_camera(view.camera, frame.orientation, view.name),
-                None if view.mask is None else turn_upright(view.mask, frame.orientation),
-                None if view.depth is None else turn_upright(view.depth, frame.orientation))
+    mask, depth, alpha = (None if pixels is None else turn_upright(pixels, frame.orientation)
+                          for pixels in (view.mask, view.depth, view.alpha))
+    return replace(view, image=turn_upright(view.image, frame.orientation), mask=mask, depth=depth, alpha=alpha,
+                   camera=turn_camera(view.camera, frame.orientation, view.name))

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from .exposure import adam_state, load_adam_state
 
+WARM_UP = 0.1
+"""Share of the run in which the cameras stay where they are."""
+
 
 class PoseRefinement:
     """A rotation vector (radians) and a translation (scene scales) per view; the first view stays fixed.
@@ -34,7 +37,13 @@ class PoseRefinement:
         return torch.cat([top, bottom]) @ self.start[view]
 
     def step(self, progress: float) -> None:
-        """One step; the rate falls exponentially to a hundredth over the run (0..1)."""
+        """One step; the rate falls exponentially to a hundredth over the run (0..1).
+
+        Nothing moves in the first tenth: faint Gaussians do not yet say where a camera stands.
+        """
+        if progress < WARM_UP:
+            self.optimiser.zero_grad(set_to_none=True)
+            return
         self.optimiser.param_groups[0]["lr"] = self.rate * 0.01**progress
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)

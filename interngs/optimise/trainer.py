@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ from .pose_refinement import PoseRefinement
 from .pseudo_views import PseudoView
 
 PROGRESS_EVERY_S = 0.25
+MAX_FADE_PER_STEP = 0.005
+"""Faster than this even well-supported Gaussians could not hold their opacity (Binocular3DGS uses 0.005)."""
+ALPHA_WEIGHT = 0.1
+"""Weight of the difference from a photograph's own alpha channel."""
 FULL_CONFIDENCE = 10.0
 """Confidence from which a depth pixel has full weight (DUSt3R's convention)."""
 
@@ -40,6 +45,7 @@ class _TrainingView:
 
     image: Tensor
     mask: Tensor | None
+    alpha: Tensor | None
     K: Tensor
     camera_from_world: Tensor
     inverse_depth: Tensor
@@ -168,8 +174,8 @@ class Trainer:
             self.exposure.step()
         if self.poses is not None:
             self.poses.step(progress)
-        if self.config.opacity_decay < 1:
-            self.model.decay_opacity(self.config.opacity_decay)
+        if self.config.opacity_fade > 0:
+            self.model.decay_opacity(math.exp(-min(self.config.opacity_fade / self.config.steps, MAX_FADE_PER_STEP)))
         if self.density.due(step):
             self.density.change(self.model, step)
 
@@ -181,8 +187,8 @@ class Trainer:
             rendered.meta["means2d"].retain_grad()
         image = self.exposure.apply(rendered.rgb, index) if self.exposure is not None else rendered.rgb
         loss = l1_ssim(image, view.image, view.mask, config.ssim_share)
-        if view.mask is not None:
-            loss = loss + 0.1 * (rendered.alpha * (1 - view.mask)).mean()
+        if view.alpha is not None:
+            loss = loss + ALPHA_WEIGHT * (rendered.alpha - view.alpha).abs().mean()
         inverse_depth = 1.0 / rendered.depth.clamp_min(1e-6)
         weight = view.depth_weight * (rendered.alpha.detach() > 0.5)
         if config.depth_weight > 0:
@@ -259,14 +265,15 @@ class Trainer:
 
 def _to_device(capture: Capture, geometry: Geometry, index: int, device: torch.device) -> _TrainingView:
     view, shape = capture.views[index], geometry.views[index]
-    mask = None if view.mask is None else torch.from_numpy(np.ascontiguousarray(view.mask)).to(device)
+    mask, alpha = (None if pixels is None else torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+                   for pixels in (view.mask, view.alpha))
     known = (shape.depth > 0) & (shape.confidence > 0)
     inverse_depth = np.where(known, 1.0 / np.where(known, shape.depth, 1.0), 0.0).astype(np.float32)
     # A guess (confidence 1) has no say: wrong guesses pull harder than right ones help.
     trust = np.clip((shape.confidence - 1.0) / (FULL_CONFIDENCE - 1.0), 0.0, 1.0)
     weight = np.where(known, trust, 0.0).astype(np.float32)
     return _TrainingView(
-        torch.from_numpy(np.ascontiguousarray(view.image)).to(device), mask,
+        torch.from_numpy(np.ascontiguousarray(view.image)).to(device), mask, alpha,
         torch.tensor(shape.camera.K, dtype=torch.float32, device=device),
         torch.tensor(shape.camera.camera_from_world, dtype=torch.float32, device=device),
         torch.from_numpy(inverse_depth).to(device), torch.from_numpy(weight).to(device))

@@ -71,10 +71,12 @@ class View:
         name: the name shown to people; never used as a path.
         image: [H, W, 3] float32 in 0..1, sRGB-encoded.
         camera: sized to ``image``; ``None`` when the pose is unknown.
-        mask: [H, W] float32 in 0..1, 1 where the view counts; ``None`` for everywhere.
+        mask: [H, W] float32 in 0..1, 1 where the view's colours count; ``None`` for everywhere.
         depth: [H, W] float32 exact z-depth in world units, 0 where unknown; ``None`` when not given.
         focal_px: focal length in pixels of ``image`` that the photograph itself tells (EXIF), a first
             guess where ``camera`` is ``None``; ``None`` when unknown.
+        alpha: [H, W] float32 in 0..1, how much of the pixel is covered; 0 means known to be empty, not
+            merely ignored.  ``None`` when the photograph has no alpha channel.
     """
 
     name: str
@@ -83,6 +85,7 @@ class View:
     mask: NDArray[np.float32] | None = None
     depth: NDArray[np.float32] | None = None
     focal_px: float | None = None
+    alpha: NDArray[np.float32] | None = None
 
     @property
     def posed_camera(self) -> Camera:

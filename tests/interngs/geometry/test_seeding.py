@@ -7,7 +7,7 @@ import pytest
 from interngs.config import SeedingConfig
 from interngs.errors import InputError
 from interngs.geometry.prior import Geometry, ViewGeometry
-from interngs.geometry.seeding import SIGMA_PER_PIXEL, seeds_to_gaussians, select_seeds
+from interngs.geometry.seeding import SIGMA_PER_PIXEL, add_seeds, seeds_to_gaussians, select_seeds
 from interngs.scene.cameras import Camera
 from interngs.scene.capture import Capture, View
 
@@ -106,3 +106,35 @@ def test_gaussians_take_colour_size_and_opacity_from_their_seeds() -> None:
     # On a fronto-parallel wall neighbours are one footprint apart (the third neighbour in a corner sqrt(2)).
     inner = np.abs(gaussians.scales[:, 0] / (SIGMA_PER_PIXEL * 5.0 / FOCAL_PX) - 1) < 0.01
     assert inner.mean() > 0.9
+
+
+def test_flat_areas_are_thinned_and_textured_ones_are_not() -> None:
+    capture, geometry = scene((camera(), 5.0, 5.0))
+    capture.views[0].image[:, :20] = 0.5
+    seeds = select_seeds(capture, geometry, SeedingConfig())
+    flat_columns = 18  # the edge to the texture is no flat area
+    assert seeds.counts["thinned"] == flat_columns * HEIGHT * 3 / 4
+    assert np.isclose(np.sort(np.unique(seeds.footprint))[1] / seeds.footprint.min(), 2.0)
+    assert select_seeds(capture, geometry, SeedingConfig(thin_flat_areas=False)).counts["thinned"] == 0
+
+
+def test_a_thinned_surface_still_hides_its_twin_in_another_view() -> None:
+    capture, geometry = scene((camera(), 5.0, 5.0), (camera(), 5.0, 4.0))
+    for view in capture.views:
+        view.image[:] = 0.5
+    assert select_seeds(capture, geometry, SeedingConfig()).counts["kept"] == WIDTH * HEIGHT / 4
+
+
+def test_points_behind_an_edge_are_added_once() -> None:
+    capture, geometry = scene((camera(), 5.0, 5.0))
+    seeds = select_seeds(capture, geometry, SeedingConfig())
+    wanted = np.zeros((HEIGHT, WIDTH), bool)
+    wanted[6:12, 6:12] = True
+    depth = np.full((HEIGHT, WIDTH), 8.0, np.float32)
+    once = add_seeds(seeds, camera(), capture.views[0].image, depth, wanted)
+    assert once.counts["filled"] == 9
+    assert np.allclose(once.positions[-9:, 2], 8.0)
+    assert np.allclose(once.footprint[-9:], 2 * 8.0 / FOCAL_PX)
+    nearly_there = np.full((HEIGHT, WIDTH), 5.1, np.float32)
+    there_already = add_seeds(seeds, camera(), capture.views[0].image, nearly_there, wanted)
+    assert there_already.counts["filled"] == 0

@@ -50,4 +50,4 @@ def _push(part: Exposure | PoseRefinement) -> None:
         part.step()
     else:
         part.camera_from_world(1).sum().backward()
-        part.step(0.0)
+        part.step(0.5)
