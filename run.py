@@ -159,7 +159,8 @@ def has_cpp_compiler() -> bool:
 
 def check(python: Path) -> int:
     """Static checks of the whole repository."""
-    return call([python, "-m", "ruff", "check", "."], cwd=ROOT) or call([python, "-m", "mypy"], cwd=ROOT)
+    codes = [call([python, "-m", *tool], cwd=ROOT) for tool in (["ruff", "check", "."], ["mypy"])]
+    return max(codes)
 
 
 def test(python: Path, arguments: list[str]) -> int:
