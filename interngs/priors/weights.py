@@ -181,7 +181,7 @@ def _recognise(path: Path, catalogue: tuple[Model, ...]) -> Model:
             return model
     raise InputError("weights-wrong", f"{path.name} is a DUSt3R checkpoint of an unknown shape ({config.head} head, "
                      f"encoder {config.encoder_depth} x {config.encoder_width}, {config.long_side_px} px).",
-                     "Only released models can be added; name one with --name if you are sure.")
+                     "Only the released models can be added; 'interngs weights list' shows them.")
 
 
 def _check_content(path: Path, model: Model) -> None:
