@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scene.cameras import Camera
+from ..scene.cameras import Camera, look_at
 
 REACH = 0.6
 """Size of the loop relative to the spread of the cameras: inside what the photographs support."""
@@ -44,19 +44,6 @@ def common_focus(cameras: list[Camera]) -> NDArray[np.float64]:
                             np.einsum("nij,nj->i", projectors, centres) + pull * ahead)
     in_front = ((focus - centres) * directions).sum(axis=1).mean()
     return focus if in_front > 0.1 * spread else ahead
-
-
-def look_at(centre: NDArray[np.float64], target: NDArray[np.float64], up: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[4, 4] camera_from_world of a camera at ``centre`` that looks at ``target`` with ``up`` upwards."""
-    forward = target - centre
-    forward = forward / np.linalg.norm(forward)
-    right = np.cross(forward, up)
-    right = right / np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(forward, right), forward])
-    pose = np.eye(4)
-    pose[:3, :3] = rotation
-    pose[:3, 3] = -rotation @ centre
-    return pose
 
 
 def _spread(centres: NDArray[np.float64], camera: Camera, distance: float) -> tuple[NDArray[np.float64], list[float]]:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 from ..geometry.prior import Geometry
-from ..scene.cameras import Camera
+from ..scene.cameras import Camera, look_at
 from ..scene.capture import Capture
 from .disocclusion import fill_from_behind
 
-JITTER = 0.15
-"""Standard deviation of a jittered position, in camera spreads, at full reach."""
+JITTER = 0.1
+"""Standard deviation of a jittered position at full reach, in near depths (about six degrees)."""
 CYCLE_TOLERANCE = 0.01
 """Relative depth error up to which a photograph is taken to see the same surface (ICO-GS, cycle check)."""
 COLOUR_TOLERANCE = 0.12
@@ -46,16 +46,22 @@ class PseudoView:
     gaps: NDArray[np.bool_]
 
 
-def pseudo_cameras(cameras: list[Camera], count: int, seed: int) -> list[Camera]:
+def pseudo_cameras(cameras: list[Camera], near_depth: float, count: int, seed: int) -> list[Camera]:
     """``count`` cameras among and around the given ones.
 
     Each is a random blend of a training camera with its two nearest neighbours, then moved by a normal
-    jitter.  Graded from near to far: the n-th strays from its training camera by up to n/count of the
-    way.  Same seed, same cameras.
+    jitter and turned back to what it looked at.  Graded from near to far: the n-th strays from its
+    training camera by up to n/count of the way.  Same seed, same cameras.
+
+    Args:
+        cameras: the training cameras.
+        near_depth: how far the nearer parts of the scene are (world units): the unit of the jitter, since
+            what a step to the side uncovers depends on it.
+        count: how many.
+        seed: of the random choices.
     """
     generator = np.random.default_rng(seed)
     centres = np.stack([camera.centre for camera in cameras])
-    spread = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).mean())
     result = []
     for number in range(count):
         first = number % len(cameras)
@@ -64,7 +70,7 @@ def pseudo_cameras(cameras: list[Camera], count: int, seed: int) -> list[Camera]
         nearest = np.argsort(np.linalg.norm(centres - centres[first], axis=1), kind="stable")[1:3]
         for neighbour in nearest:
             camera = interpolate_cameras(camera, cameras[int(neighbour)], reach * generator.uniform(0.0, 0.6))
-        result.append(_moved(camera, generator.normal(0.0, JITTER * spread * reach, 3)))
+        result.append(_moved(camera, generator.normal(0.0, JITTER * near_depth * reach, 3), near_depth))
     return result
 
 
@@ -83,7 +89,11 @@ def interpolate_cameras(first: Camera, second: Camera, share: float) -> Camera:
 
 def prepare_pseudo_views(capture: Capture, geometry: Geometry, count: int, seed: int) -> list[PseudoView]:
     """``count`` pseudo views of a capture, from near to far; same seed, same views."""
-    cameras = pseudo_cameras([view.camera for view in geometry.views], count, seed)
+    near = [np.percentile(view.depth[view.confidence >= MIN_CONFIDENCE], 25) for view in geometry.views
+            if (view.confidence >= MIN_CONFIDENCE).any()]
+    if not near:
+        return []
+    cameras = pseudo_cameras([view.camera for view in geometry.views], float(np.median(near)), count, seed)
     return [warp_photographs(capture, geometry, camera) for camera in cameras]
 
 
@@ -191,8 +201,8 @@ def _remap(image: NDArray[np.float32], u: NDArray[np.float32], v: NDArray[np.flo
     return sampled.reshape(padded, *image.shape[2:])[:n]
 
 
-def _moved(camera: Camera, shift: NDArray[np.float64]) -> Camera:
-    """The camera with its centre moved by ``shift`` (world units)."""
-    pose = camera.camera_from_world.copy()
-    pose[:3, 3] -= pose[:3, :3] @ shift
+def _moved(camera: Camera, shift: NDArray[np.float64], focus_depth: float) -> Camera:
+    """The camera with its centre moved by ``shift`` (world units), turned to keep its aim at ``focus_depth``."""
+    focus = camera.centre + focus_depth * camera.forward
+    pose = look_at(camera.centre + shift, focus, -camera.camera_from_world[1, :3])
     return Camera(camera.K, pose, camera.width_px, camera.height_px)

@@ -77,6 +77,19 @@ class Camera:
         return in_camera @ world_from_camera[:3, :3].T + world_from_camera[:3, 3]
 
 
+def look_at(centre: NDArray[np.float64], target: NDArray[np.float64], up: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[4, 4] camera_from_world of a camera at ``centre`` that looks at ``target`` with ``up`` upwards."""
+    forward = target - centre
+    forward = forward / np.linalg.norm(forward)
+    right = np.cross(forward, up)
+    right = right / np.linalg.norm(right)
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    pose = np.eye(4)
+    pose[:3, :3] = rotation
+    pose[:3, 3] = -rotation @ centre
+    return pose
+
+
 def validate_camera(camera: Camera, name: str) -> None:
     """Raise ``InputError`` naming ``name`` when a camera cannot be a camera."""
     K, pose = camera.K, camera.camera_from_world

@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
-from interngs.evaluate.orbit import common_focus, look_at, orbit_cameras
-from interngs.scene.cameras import Camera
+from interngs.evaluate.orbit import common_focus, orbit_cameras
+from interngs.scene.cameras import Camera, look_at
 
 K = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
 UP = np.array([0.0, -1.0, 0.0])

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from interngs.geometry.prior import Geometry, ViewGeometry
-from interngs.optimise.pseudo_views import interpolate_cameras, pseudo_cameras, warp_photographs
+from interngs.optimise.pseudo_views import (
+    FILL_TRUST,
+    GUESS_TRUST,
+    interpolate_cameras,
+    prepare_pseudo_views,
+    pseudo_cameras,
+    warp_photographs,
+)
 from interngs.scene.cameras import Camera
 from interngs.scene.capture import Capture, View
 
@@ -32,8 +39,8 @@ def wall_view(cam: Camera, confidence: float = 5.0) -> tuple[View, ViewGeometry]
 
 def test_same_seed_same_cameras_and_they_are_rigid() -> None:
     given = [camera(x) for x in (0.0, 0.5, 1.0)]
-    first, again = (pseudo_cameras(given, 12, seed=3) for _ in range(2))
-    other = pseudo_cameras(given, 12, seed=4)
+    first, again = (pseudo_cameras(given, DEPTH, 12, seed=3) for _ in range(2))
+    other = pseudo_cameras(given, DEPTH, 12, seed=4)
     assert all(np.array_equal(a.camera_from_world, b.camera_from_world) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0].camera_from_world, other[0].camera_from_world)
     for cam in first:
@@ -43,14 +50,16 @@ def test_same_seed_same_cameras_and_they_are_rigid() -> None:
 
 def test_pseudo_cameras_are_graded_from_near_to_far_and_stay_near_the_capture() -> None:
     given = [camera(x) for x in (0.0, 1.0)]
-    cameras = pseudo_cameras(given, 400, seed=0)
+    cameras = pseudo_cameras(given, DEPTH, 400, seed=0)
     distance = [min(np.linalg.norm(c.centre - g.centre) for g in given) for c in cameras]
     assert np.mean(distance[:100]) < 0.7 * np.mean(distance[-100:])
-    assert max(distance) < 1.0
+    assert max(distance) < 0.5 * DEPTH
+    for cam in cameras:
+        assert cam.forward[2] > 0.8
 
 
 def test_a_single_camera_gets_jittered_views() -> None:
-    assert len(pseudo_cameras([camera(0.0)], 5, seed=0)) == 5
+    assert len(pseudo_cameras([camera(0.0)], DEPTH, 5, seed=0)) == 5
 
 
 def test_interpolation_is_halfway_in_centre_and_turn() -> None:
@@ -102,6 +111,22 @@ def test_a_surface_hidden_behind_another_is_not_looked_up_through_it() -> None:
     assert np.abs(warped.image - first.image)[wall].max() < 0.05
 
 
-def test_unsure_depth_is_not_warped() -> None:
+def test_guessed_depth_counts_little() -> None:
     view, shape = wall_view(camera(0.0), confidence=1.0)
-    assert warp_photographs(Capture((view,)), Geometry((shape,), "test"), camera(0.1)).weight.max() == 0
+    warped = warp_photographs(Capture((view,)), Geometry((shape,), "test"), camera(0.1))
+    assert 0 < warped.weight.max() <= 0.5 * GUESS_TRUST
+
+
+def test_without_any_sure_depth_there_are_no_pseudo_views() -> None:
+    view, shape = wall_view(camera(0.0), confidence=1.0)
+    assert prepare_pseudo_views(Capture((view,)), Geometry((shape,), "test"), 5, seed=0) == []
+
+
+def test_what_no_photograph_shows_is_continued_from_the_far_side() -> None:
+    """A near strip hides a part of the wall that a camera further right looks at."""
+    view, shape = wall_view(camera(0.0))
+    shape.depth[:, 20:30] = 1.0
+    warped = warp_photographs(Capture((view,)), Geometry((shape,), "test"), camera(0.2))
+    assert warped.gaps.any()
+    assert np.allclose(warped.depth[warped.gaps], DEPTH, rtol=0.02)
+    assert warped.weight[warped.gaps].max() <= FILL_TRUST
