@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Held-out quality on real photographs: scenes, seeds and the ablation of docs/benchmarks.md.
+
+    python benchmarks/quality.py --data DATA -o OUT scenes --preset draft
+    python benchmarks/quality.py --data DATA -o OUT seeds --preset draft
+    python benchmarks/quality.py --data DATA -o OUT ablation --preset draft
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from interngs.commands.eval import evaluate
+from interngs.config import OptimiseConfig, PipelineConfig, SeedingConfig, preset_config
+from interngs.formats.detect import find_capture
+from interngs.formats.split import find_split
+
+SCENES = (("llff_fern", 3), ("llff_fern", 6), ("llff_fern", 9), ("strecha_herzjesu-p8", 6), ("dtu_scan24", 3),
+          ("fox", 12), ("beer_can", 12), ("sceaux_castle", 7))
+SEEDED = (("llff_fern", 3), ("strecha_herzjesu-p8", 6))
+PLAIN = OptimiseConfig(depth_weight=0.0, dropout=0.0, opacity_fade=0.0, warp_weight=0.0, smooth_weight=0.0, grow=False)
+
+
+def ablation(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]]:
+    """Each row adds one thing to the row above it."""
+    full, steps = config.optimise, config.optimise.steps
+    plain = replace(PLAIN, steps=steps, pseudo_views=full.pseudo_views)
+    random = replace(config, optimise=plain, seeding=SeedingConfig(start="random", max_seeds=config.seeding.max_seeds))
+    yield "random start", random
+    dense = replace(random, seeding=replace(config.seeding, remove_redundant=False, fill_behind=False))
+    yield "dense start", dense
+    unique = replace(dense, seeding=replace(config.seeding, fill_behind=False))
+    yield "+ non-redundant", unique
+    depth = replace(unique, optimise=replace(plain, depth_weight=full.depth_weight, smooth_weight=full.smooth_weight))
+    yield "+ depth terms", depth
+    drop = replace(depth, optimise=replace(depth.optimise, dropout=full.dropout, opacity_fade=full.opacity_fade))
+    yield "+ dropout and opacity fade", drop
+    warp = replace(drop, optimise=replace(drop.optimise, warp_weight=full.warp_weight))
+    yield "+ warped photographs", warp
+    yield "+ seeds behind edges (the preset)", replace(warp, seeding=config.seeding, optimise=full)
+
+
+def run(data: Path, scene: str, views: int, config: PipelineConfig, output: Path) -> dict[str, Any]:
+    """One evaluation; a finished one in ``output`` is not done again."""
+    finished = output / "report.json"
+    if finished.exists():
+        report: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
+        return report
+    files, split = find_capture(data / scene), find_split(data / scene, views)
+    return evaluate(files, list(split.train), list(split.held_out), config, output, Console(stderr=True, quiet=True))
+
+
+def row(name: str, report: dict[str, Any]) -> str:
+    """One line of the markdown table."""
+    return (f"| {name} | {report['psnr']:.2f} | {report['psnr_colour_fit']:.2f} | {report['ssim']:.3f} | "
+            f"{report['gaussians'] / 1000:.0f} k | {report['seconds']:.0f} |")
+
+
+def main() -> None:
+    """Run what the arguments name and print markdown rows as they come."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("scenes", "seeds", "ablation"))
+    parser.add_argument("--data", type=Path, required=True, help="folder with the scenes")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--preset", default="draft", choices=("draft", "normal", "high"))
+    parser.add_argument("--only", default="", help="only scenes whose name contains this")
+    options = parser.parse_args()
+    config = preset_config(options.preset)
+    folder = options.output / options.preset
+    print("| run | PSNR | colour fit | SSIM | Gaussians | seconds |\n|---|---|---|---|---|---|", flush=True)
+    if options.what == "scenes":
+        for scene, views in SCENES:
+            if options.only in f"{scene}_{views}":
+                report = run(options.data, scene, views, config, folder / f"{scene}_{views}")
+                print(row(f"{scene}, {views} views", report), flush=True)
+    elif options.what == "seeds":
+        for scene, views in SEEDED:
+            reports = [run(options.data, scene, views, replace(config, seed=seed),
+                           folder / (f"{scene}_{views}" if seed == 0 else f"{scene}_{views}_seed{seed}"))
+                       for seed in range(3)]
+            values = [report["psnr"] for report in reports]
+            print(f"{scene}, {views} views, seeds 0 to 2: {', '.join(f'{v:.2f}' for v in values)}; "
+                  f"mean {np.mean(values):.2f}, standard deviation {np.std(values, ddof=1):.2f}", flush=True)
+    else:
+        for number, (name, changed) in enumerate(ablation(config)):
+            report = run(options.data, "llff_fern", 3, changed, folder / f"ablation_{number}")
+            print(row(name, report), flush=True)
+
+
+if __name__ == "__main__":
+    main()
