@@ -27,6 +27,7 @@ from .render.cpu.library import set_threads
 from .render.device import choose_device
 from .scene.capture import Capture
 from .scene.clean import clean
+from .scene.overlap import check_overlap
 from .storage import atomic_write
 
 
@@ -114,7 +115,7 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
             yield Log(entry.line)
     seconds["total"] = time.monotonic() - started
     report = {
-        "complete": trainer.step_number == config.optimise.steps,
+        "complete": trainer.step_number >= config.optimise.steps,
         "steps": trainer.step_number,
         "preset": config.preset,
         "seed": config.seed,
@@ -140,6 +141,9 @@ def _geometry_stage(capture: Capture, config: PipelineConfig, work: WorkFolder, 
     if resume and work.geometry.exists():
         yield Log("Using the geometry of the earlier run.")
         return load_geometry(work.geometry)
+    posed = [view for view in capture.views if view.camera is not None]
+    if len(posed) == len(capture.views):
+        check_overlap([view.posed_camera for view in posed], [view.name for view in posed])
     prior, reason = choose_geometry(capture, config.geometry, config.device)
     yield Stage("geometry", f"{prior.name}: {reason}")
     geometry = yield from _with_progress("geometry", prior, capture, should_stop)
