@@ -152,6 +152,6 @@ def read_record(stream: IO[bytes]) -> Any | None:
     if len(data) < length:
         raise WireError("A worker's record is cut short.")
     pair = unpack(data, RECORD_BYTES)
-    if not isinstance(pair, list) or len(pair) != 2 or pair[0] not in _KINDS:
+    if not isinstance(pair, tuple) or len(pair) != 2 or pair[0] not in _KINDS:
         raise WireError("A worker's record is of unknown kind.")
     return from_plain(_KINDS[pair[0]], pair[1])

@@ -53,6 +53,8 @@ class ServerConfig:
     """Jobs that run at the same time on the CPU."""
     threads: int = 0
     """CPU threads of one worker; 0 shares the cores among the slots."""
+    worker_niceness: int = 5
+    """How far below the front process workers stand in priority, so that training never slows an answer."""
     min_gpu_free_bytes: int = 2 << 30
     """A job starts on a GPU only while so much of its memory is free."""
     heartbeat_s: float = HEARTBEAT_S
@@ -118,6 +120,7 @@ def validate_config(config: ServerConfig) -> None:
     """Raise ``InputError`` for settings that cannot work."""
     checks = [
         (config.cpu_slots >= 1, "cpu_slots must be at least 1"),
+        (0 <= config.worker_niceness <= 19, "worker_niceness must be 0 to 19"),
         (config.threads >= 0, "threads must not be negative"),
         (config.heartbeat_s >= 0.1, "heartbeat_s must be at least 0.1"),
         (config.heartbeat_misses >= 2, "heartbeat_misses must be at least 2"),

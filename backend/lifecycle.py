@@ -42,6 +42,7 @@ from .stream import Streams
 _LOG = logging.getLogger(__name__)
 _STATE_OF_STAGE: dict[str, JobState] = {"optimise": "training", "clean": "finishing", "evaluate": "finishing"}
 _STOP_MODES: dict[Command, StopMode] = {"pause": "pause", "cancel": "cancel", "discard": "discard"}
+_START_S = 180.0
 _ORDER_OF_STATES: tuple[JobState, ...] = ("preparing", "training", "finishing")
 
 
@@ -346,7 +347,9 @@ class Lifecycle:
         now_s = time.monotonic()
         for job_id, running in self._running.items():
             overdue = running.stop_deadline_s is not None and now_s >= running.stop_deadline_s
-            if overdue or now_s - running.active_s >= self._config.hang_s:
+            # Loading torch and photos gives no sign of activity, and a busy disk can make it long.
+            silent_s = self._config.hang_s if running.activity > 0 else max(self._config.hang_s, _START_S)
+            if overdue or now_s - running.active_s >= silent_s:
                 _LOG.warning("worker ended by the server", extra={"job": job_id, "hung": not overdue})
                 running.stop_deadline_s, running.active_s = None, now_s
                 if self.executor is not None:

@@ -85,7 +85,8 @@ class Server:
         def run() -> None:
             try:
                 self.service.open(lambda service: LocalExecutor(
-                    self.devices.slots(), service.post_report, self.devices.gpu_has_room))
+                    self.devices.slots(), service.post_report, self.devices.gpu_has_room,
+                    self.config.worker_niceness))
             except BaseException as error:  # noqa: BLE001 - raised in the caller's thread below
                 trouble.append(error)
                 return

@@ -66,8 +66,8 @@ def main() -> int:
     work = read_record(commands)
     if not isinstance(work, Work):
         return 2
-    if hasattr(os, "nice"):
-        os.nice(5)      # the front process answers first; Windows sets this when it starts the process
+    if hasattr(os, "nice") and len(sys.argv) > 1:
+        os.nice(int(sys.argv[1]))       # on Windows the parent sets this when it starts the process
     if work.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(work.gpu)
     reporter, control = Reporter(reports), Control()
@@ -82,28 +82,36 @@ def main() -> int:
     run = Run(work, reporter.send, control.should_stop)
     threading.Thread(target=_obey, args=(commands, control, run.save_partial, reporter), daemon=True).start()
     threading.Thread(target=_beat, args=(reporter, control), daemon=True).start()
-    return _report_end(run.to_the_end, reporter, control)
-
-
-def _report_end(run: Callable[[], Finished], reporter: Reporter, control: Control) -> int:
-    try:
-        reporter.send(run())
-    except InternGSError as error:
-        reporter.send(Failed(error.code, error.cause, error.remedy))
-    except MemoryError:
-        reporter.send(_out_of_memory())
-    except Exception as error:  # noqa: BLE001 - the last frame of the process: every failure becomes a report
-        _LOG.exception("the pipeline failed")
-        reporter.send(_out_of_memory() if "OutOfMemory" in type(error).__name__ else Failed(
-            "worker-error", f"The reconstruction failed: {type(error).__name__}: {str(error)[:300]}.",
-            "Look into the job's log on the server and report this as a bug."))
+    end = _end_of(run.to_the_end)
+    if isinstance(end, Failed):
+        _keep_newest(run.keep_newest)
+    reporter.send(end)
     control.idle.set()
     return 0
 
 
-def _out_of_memory() -> Failed:
-    return Failed("out-of-memory", "The reconstruction needed more memory than the server has.",
-                  "Use fewer or smaller photos, a lower preset, or a server with more memory.")
+def _end_of(run: Callable[[], Finished]) -> Finished | Failed:
+    """The end of a run, whatever it is."""
+    try:
+        return run()
+    except InternGSError as error:
+        return Failed(error.code, error.cause, error.remedy)
+    except Exception as error:  # noqa: BLE001 - the last frame of the process: every failure becomes a report
+        _LOG.exception("the pipeline failed")
+        # By name, since torch's own class is not known here.
+        if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+            return Failed("out-of-memory", "The reconstruction needed more memory than the server has.",
+                          "Use fewer or smaller photos, a lower preset, or a server with more memory.")
+        return Failed("worker-error", f"The reconstruction failed: {type(error).__name__}: {str(error)[:300]}.",
+                      "Look into the job's log on the server and report this as a bug.")
+
+
+def _keep_newest(keep: Callable[[], None]) -> None:
+    """Save what a failed run had, if that still can be done; an older save stays otherwise."""
+    try:
+        keep()
+    except (InternGSError, OSError, MemoryError):
+        _LOG.exception("the newest Gaussians could not be saved")
 
 
 def _take_over_streams() -> tuple[BinaryIO, BinaryIO]:

@@ -104,6 +104,10 @@ class Run:
 
     # ---- outputs -----------------------------------------------------------------------------------------------------
 
+    def keep_newest(self) -> None:
+        """Save the newest Gaussians for the case that nothing better comes."""
+        self._previews.finish()
+
     def save_partial(self) -> Finished:
         """The result of a run that was stopped early: the newest Gaussians, from this run or an earlier one."""
         self._previews.finish()

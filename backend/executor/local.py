@@ -42,9 +42,11 @@ class _Running:
 class LocalExecutor:
     """Runs each job in a process of its own."""
 
-    def __init__(self, slots: list[Slot], deliver: Deliver, gpu_has_room: Callable[[int], bool]) -> None:
+    def __init__(self, slots: list[Slot], deliver: Deliver, gpu_has_room: Callable[[int], bool],
+                 niceness: int) -> None:
         """``gpu_has_room``: whether a GPU has enough free memory to start a job on it."""
         self._slots, self._deliver, self._gpu_has_room = slots, deliver, gpu_has_room
+        self._niceness = niceness
         self._running: dict[str, _Running] = {}
         self._lock = threading.Lock()
 
@@ -78,7 +80,7 @@ class LocalExecutor:
         work = replace(work, device="cpu" if slot.gpu is None else "cuda", threads=slot.threads, gpu=slot.gpu)
         folder = Path(work.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        process = _spawn(folder / "worker.log")
+        process = _spawn(folder / "worker.log", self._niceness)
         running = _Running(work, slot, process)
         with self._lock:
             self._running[work.job_id] = running
@@ -146,13 +148,15 @@ class LocalExecutor:
         self._deliver(running.work.job_id, running.work.attempt, Exited(code))
 
 
-def _spawn(log_path: Path) -> subprocess.Popen[bytes]:
-    """A worker process, below the front process in priority so that training never slows an answer."""
+def _spawn(log_path: Path, niceness: int) -> subprocess.Popen[bytes]:
+    """A worker process; on POSIX it lowers its own priority by ``niceness``."""
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    flags = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    if niceness:
+        flags |= getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
     fresh = not log_path.exists() or log_path.stat().st_size > _LOG_KEPT_BYTES
     with log_path.open("wb" if fresh else "ab") as log:
-        return subprocess.Popen([sys.executable, "-m", "backend.worker"], env=environment, stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, stderr=log, creationflags=flags)
+        return subprocess.Popen([sys.executable, "-m", "backend.worker", str(niceness)], env=environment,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, creationflags=flags)

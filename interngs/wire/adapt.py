@@ -29,7 +29,7 @@ def _change(name: str, body: Body, change_progress: Any, change_job: Any) -> Bod
         return {**body, "progress": change_progress(body["progress"])}
     if name in _WITH_JOB and isinstance(body.get("job"), dict):
         return {**body, "job": change_job(body["job"])}
-    if name == "job-list" and isinstance(body.get("jobs"), list):
+    if name == "job-list" and isinstance(body.get("jobs"), (list, tuple)):
         return {**body, "jobs": [change_job(job) if isinstance(job, dict) else job for job in body["jobs"]]}
     return body
 

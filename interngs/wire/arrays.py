@@ -63,7 +63,7 @@ def unpack_arrays(data: Buffer) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, meta
 
 
-def read_table(head: Buffer) -> tuple[list[tuple[str, str, list[int], int]], dict[str, Any], int]:
+def read_table(head: Buffer) -> tuple[list[tuple[str, str, tuple[int, ...], int]], dict[str, Any], int]:
     """The table [(name, dtype, shape, offset)], the map and the arrays' start, from the first bytes of a container.
 
     Raises:
@@ -77,11 +77,11 @@ def read_table(head: Buffer) -> tuple[list[tuple[str, str, list[int], int]], dic
     if length > CONTROL_FRAME_BYTES or start > len(view):
         raise WireError("The container's header is cut short or too long.")
     header = unpack(bytes(view[_FIXED_BYTES:start]).rstrip(b" "))
-    if not isinstance(header, dict) or not isinstance(header.get("arrays"), list):
+    if not isinstance(header, dict) or not isinstance(header.get("arrays"), tuple):
         raise WireError("The container's header is malformed.")
     table = []
     for entry in header["arrays"]:
-        if (not isinstance(entry, list) or len(entry) != 4 or not isinstance(entry[0], str)
+        if (not isinstance(entry, tuple) or len(entry) != 4 or not isinstance(entry[0], str)
                 or not isinstance(entry[3], int) or isinstance(entry[3], bool)):
             raise WireError("The container's table is malformed.")
         table.append((entry[0], entry[1], entry[2], entry[3]))
@@ -99,7 +99,7 @@ def check_extent(dtype: Any, shape: Any) -> int:
     Raises:
         WireError: they are not allowed.
     """
-    if not isinstance(dtype, str) or dtype not in DTYPES or not isinstance(shape, list):
+    if not isinstance(dtype, str) or dtype not in DTYPES or not isinstance(shape, (list, tuple)):
         raise WireError("An array's type or shape is not one that travels.")
     count = np.dtype(dtype).itemsize
     for extent in shape:

@@ -93,7 +93,7 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: Buffer, max_bytes: int = CONTROL_FRAME_BYTES) -> Any:
-    """A plain value from msgpack within the decoder's limits.
+    """A plain value from msgpack within the decoder's limits; lists come as tuples, which cost an attacker more.
 
     Raises:
         WireError: malformed or beyond a limit.
@@ -101,7 +101,7 @@ def unpack(data: Buffer, max_bytes: int = CONTROL_FRAME_BYTES) -> Any:
     if len(data) > max_bytes:
         raise WireError(f"A header has {len(data)} bytes; the limit is {max_bytes}.")
     try:
-        return msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True, max_str_len=HEADER_TEXT_BYTES,
+        return msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=False, max_str_len=HEADER_TEXT_BYTES,
                                max_bin_len=HEADER_TEXT_BYTES, max_array_len=HEADER_ITEMS, max_map_len=HEADER_ITEMS,
                                max_ext_len=0, ext_hook=_refuse_extension)
     except (ValueError, TypeError, RecursionError, OverflowError, msgpack.exceptions.UnpackException) as error:
@@ -127,7 +127,7 @@ def check_array(dtype: Any, shape: Any, n_bytes: int) -> tuple[np.dtype, tuple[i
     """
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise WireError("An array's type is not one that travels.")
-    if not isinstance(shape, list) or not 1 <= len(shape) <= ARRAY_DIMENSIONS:
+    if not isinstance(shape, (list, tuple)) or not 1 <= len(shape) <= ARRAY_DIMENSIONS:
         raise WireError("An array's shape is no short list.")
     count = 1
     for extent in shape:
@@ -141,11 +141,11 @@ def check_array(dtype: Any, shape: Any, n_bytes: int) -> tuple[np.dtype, tuple[i
 
 
 def _read_arrays(table: Any, frames: Sequence[Buffer]) -> dict[str, np.ndarray]:
-    if not isinstance(table, list) or len(table) != len(frames):
+    if not isinstance(table, (list, tuple)) or len(table) != len(frames):
         raise WireError("The table of arrays does not fit the frames.")
     arrays = {}
     for entry, frame in zip(table, frames, strict=True):
-        if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[0], str):
+        if not isinstance(entry, (list, tuple)) or len(entry) != 3 or not isinstance(entry[0], str):
             raise WireError("The table of arrays is malformed.")
         kind, shape = check_array(entry[1], entry[2], len(frame))
         arrays[entry[0]] = np.frombuffer(frame, kind).reshape(shape)

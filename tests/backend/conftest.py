@@ -28,6 +28,12 @@ PIPELINES = Path(__file__).parent / "pipelines"
 sys.path.insert(0, str(PIPELINES))
 
 
+def patience() -> float:
+    """How much longer things may take than on a quiet machine: the load per core, 1 at least."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 1.0
+    return max(1.0, 1.5 * load / (os.cpu_count() or 1))
+
+
 def settings(steps: int = 40, seed: int = 0, gaussians: int = 500, checkpoint_every: int = 10) -> dict[str, Any]:
     """Settings that the stand-in pipeline understands."""
     return {"preset": "draft", "seed": seed, "seeding": {"max_seeds": gaussians},
@@ -97,6 +103,7 @@ class RunningServer:
         self.options.setdefault("pipeline", "stand_in_pipeline:reconstruct")
         self.options.setdefault("min_free_bytes", 0)
         self.options.setdefault("heartbeat_s", 0.5)
+        self.options.setdefault("worker_niceness", 0)    # tests of timing run on busy machines
         ready = self.folder / "ready.json"
         ready.unlink(missing_ok=True)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(PIPELINES)]),
@@ -106,7 +113,7 @@ class RunningServer:
             self.process = subprocess.Popen(
                 self.command("--listen", listen, "--ready-file", str(ready), *self.arguments), env=environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 20 * patience()
         while not ready.exists():
             assert self.process.poll() is None and time.monotonic() < deadline, self.log()
             time.sleep(0.02)
@@ -125,7 +132,7 @@ class RunningServer:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(20)
+            return self.process.wait(20 * patience())
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
@@ -149,7 +156,7 @@ class Follower:
 
     def wait_for(self, found: Callable[[Follower], Any], timeout_s: float = 20.0) -> Any:
         """Poll until ``found`` gives something true."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + timeout_s * patience()
         while time.monotonic() < deadline:
             self.updates += self.link.poll()
             if result := found(self):
@@ -223,3 +230,15 @@ def capture(tmp_path: Path) -> CaptureSource:
 def settings_of() -> Callable[..., dict[str, Any]]:
     """Makes settings for the stand-in pipeline."""
     return settings
+
+
+@pytest.fixture
+def make_capture_in() -> Callable[..., CaptureSource]:
+    """Makes captures of noise photos."""
+    return make_capture
+
+
+@pytest.fixture
+def patience_factor() -> float:
+    """How much longer things may take than on a quiet machine."""
+    return patience()

@@ -16,15 +16,18 @@ from interngs.link.local_backend import LocalBackend
 from interngs.link.updates import PreviewArrived, ProgressChanged, TransferChanged
 from interngs.scene.capture import CaptureFiles, SparsePoints, ViewFile
 
+WAIT_S = 120.0
+
 
 def test_a_job_runs_from_photos_to_result(start_server, follow, capture, settings_of):
     server = start_server()
     client = follow(server.address)
-    job = client.link.submit(capture, settings_of(gaussians=700), title="three photos", preview_budget=None).result(20)
+    job = client.link.submit(capture, settings_of(gaussians=700), title="three photos",
+                             preview_budget=None).result(WAIT_S)
     assert job.state == "uploading"
     done = client.wait_until(job.job_id, "done")
 
-    fetched = client.link.fetch_result(done).result(20)
+    fetched = client.link.fetch_result(done).result(WAIT_S)
     expected = stand_in_pipeline.some_gaussians(700, 40)
     np.testing.assert_array_equal(fetched.gaussians.means, expected.means)
     np.testing.assert_array_equal(fetched.gaussians.sh, expected.sh)
@@ -49,7 +52,7 @@ def test_a_job_runs_from_photos_to_result(start_server, follow, capture, setting
 def test_previews_arrive_whole_while_training(start_server, follow, capture, settings_of):
     server = start_server(environment={"STAND_IN_STEP_S": "0.05"})
     client = follow(server.address)
-    job = client.link.submit(capture, settings_of(steps=200, gaussians=300), preview_budget=None).result(20)
+    job = client.link.submit(capture, settings_of(steps=200, gaussians=300), preview_budget=None).result(WAIT_S)
     preview = client.wait_for(lambda c: next((u for u in c.updates if isinstance(u, PreviewArrived)
                                               and u.info.step > 0), None))
     original = stand_in_pipeline.some_gaussians(300, preview.info.step)
@@ -57,7 +60,7 @@ def test_previews_arrive_whole_while_training(start_server, follow, capture, set
     assert preview.gaussians.sh_degree == 0
     order = np.argsort(original.means[:, 1])
     np.testing.assert_allclose(np.sort(preview.gaussians.means[:, 1]), original.means[order, 1], atol=1e-5)
-    client.link.cancel(job.job_id).result(20)
+    client.link.cancel(job.job_id).result(WAIT_S)
 
 
 def test_masks_depth_and_points_reach_the_pipeline(start_server, follow, capture, settings_of, tmp_path):
@@ -69,7 +72,7 @@ def test_masks_depth_and_points_reach_the_pipeline(start_server, follow, capture
     points = SparsePoints(np.zeros((5, 3)), np.zeros((5, 3), np.uint8))
     server = start_server()
     client = follow(server.address)
-    job = client.link.submit(CaptureSource(views, "all kinds", points), settings_of()).result(20)
+    job = client.link.submit(CaptureSource(views, "all kinds", points), settings_of()).result(WAIT_S)
     client.wait_until(job.job_id, "done")
 
 
@@ -94,7 +97,7 @@ def test_a_local_backend_starts_and_ends_with_its_owner(tmp_path):
     link = Link("owner", tmp_path / "client")
     try:
         link.connect(address)
-        assert link.health().result(20).accepts_work
+        assert link.health().result(WAIT_S).accepts_work
     finally:
         assert link.close()
     assert backend.stop(10.0)

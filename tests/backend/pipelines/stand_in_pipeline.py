@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small pipeline for tests of the service: counts steps, checkpoints, resumes, and fails in the ways that its seed says.
+"""A small pipeline for tests of the service: counts steps, checkpoints, resumes, and fails as its seed says.
 
 Every start and end is appended to the file named by STAND_IN_LOG, so that tests can tell who ran when.
 """
@@ -32,8 +32,8 @@ def some_gaussians(count: int, step: int) -> Gaussians:
     means = random.normal(size=(count, 3)).astype(np.float32)
     means[0] = step
     return Gaussians(means, (quats / np.linalg.norm(quats, axis=1, keepdims=True)).astype(np.float32),
-                     random.normal(-4.0, 1.0, (count, 3)).astype(np.float32), random.normal(size=count).astype(np.float32),
-                     random.normal(size=(count, 4, 3)).astype(np.float32))
+                     random.normal(-4.0, 1.0, (count, 3)).astype(np.float32),
+                     random.normal(size=count).astype(np.float32), random.normal(size=(count, 4, 3)).astype(np.float32))
 
 
 def note(work_dir: Path, what: str, step: int) -> None:
