@@ -76,7 +76,7 @@ class OptimiseConfig:
     """Share of the steps after which pseudo views begin."""
     warp_every: int = 1
     """A pseudo view is rendered every so many steps."""
-    pseudo_views: int = 48
+    pseudo_views: int = 64
     """How many pseudo views are prepared."""
     grow: bool = True
     """Clone Gaussians where the image gradient asks for more (never split, never reset)."""
