@@ -66,10 +66,6 @@ class OptimiseConfig:
     """Weight of 1 - confidence-weighted Pearson correlation with the geometry's depth."""
     smooth_weight: float = 0.01
     """Weight of edge-aware smoothness of rendered inverse depth."""
-    consistency_weight: float = 0.0
-    """Weight of the difference between photographs looked up through rendered depth (ICO-GS)."""
-    consistency_start: float = 0.2
-    """Share of the steps after which that term begins."""
     warp_weight: float = 2.0
     """Weight of L1 against cycle-checked warped photographs at pseudo views."""
     warp_start: float = 0.1

@@ -26,7 +26,6 @@ from .density import DensityControl
 from .exposure import Exposure
 from .losses import edge_aware_smoothness, relative_depth_loss, weighted_l1, weighted_pearson_loss
 from .model import Activated, model_from_seeds
-from .multi_view import consistency_loss, matching_features
 from .pose_refinement import PoseRefinement
 from .pseudo_views import PseudoView
 
@@ -84,8 +83,6 @@ class Trainer:
         gaussians = seeds_to_gaussians(seeds, config.seeding, self.sh_degree)
         self.model = model_from_seeds(gaussians, seeds, self.config, device)
         self.views = [_to_device(capture, geometry, index, device) for index in range(len(capture.views))]
-        self.features = ([matching_features(view.image) for view in self.views]
-                         if self.config.consistency_weight > 0 and len(self.views) > 1 else [])
         self.exposure = Exposure(len(self.views), device) if self.config.exposure and len(self.views) > 1 else None
         self.poses = self._pose_refinement(geometry) if self.config.refine_poses else None
         self.density = DensityControl(self.config, len(gaussians), device)
@@ -157,7 +154,7 @@ class Trainer:
         index = self._view_at(step)
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) & 0x7FFFFFFF)
         active = self._with_dropout(self.model.activated(), progress, generator)
-        loss, rendered = self._training_view_loss(active, index, step)
+        loss, rendered = self._training_view_loss(active, index)
         if self._pseudo_view_due(step):
             loss = loss + self._pseudo_view_loss(active, generator)
         loss.backward()
@@ -179,7 +176,7 @@ class Trainer:
         if self.density.due(step):
             self.density.change(self.model, step)
 
-    def _training_view_loss(self, active: Activated, index: int, step: int) -> tuple[Tensor, Rendered]:
+    def _training_view_loss(self, active: Activated, index: int) -> tuple[Tensor, Rendered]:
         config, view = self.config, self.views[index]
         height, width = view.image.shape[:2]
         rendered = self._render(active, view.K, self._camera_from_world(index), width, height)
@@ -195,22 +192,10 @@ class Trainer:
             loss = loss + config.depth_weight * (
                 weighted_pearson_loss(inverse_depth, view.inverse_depth, weight)
                 + relative_depth_loss(inverse_depth, view.inverse_depth, weight))
-        if self.features and step >= config.consistency_start * config.steps:
-            loss = loss + config.consistency_weight * self._consistency_loss(rendered, index)
         if config.smooth_weight > 0:
             loss = loss + config.smooth_weight * edge_aware_smoothness(inverse_depth, view.image)
         self._psnr_of_view[index] = _psnr(image.detach(), view.image, view.mask)
         return loss, rendered
-
-    def _consistency_loss(self, rendered: Rendered, index: int) -> Tensor:
-        view = self.views[index]
-        sources = [(self.features[other], source.K, self._camera_from_world(other))
-                   for other, source in enumerate(self.views) if other != index]
-        weight = (rendered.alpha.detach() > 0.5).float()
-        if view.mask is not None:
-            weight = weight * view.mask
-        return consistency_loss(rendered.depth, self.features[index], view.K, self._camera_from_world(index),
-                                sources, weight)
 
     def _pseudo_view_due(self, step: int) -> bool:
         config = self.config

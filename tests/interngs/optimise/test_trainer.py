@@ -90,7 +90,7 @@ def test_same_seed_same_result_and_another_seed_another() -> None:
 
 @pytest.mark.parametrize("refine_poses", [False, True])
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, refine_poses: bool) -> None:
-    settings = config(refine_poses=refine_poses, consistency_weight=0.5)
+    settings = config(refine_poses=refine_poses)
     whole = finish(trainer(settings))
     store = CheckpointStore(tmp_path)
     asked = iter([False] * 23 + [True])
