@@ -139,12 +139,18 @@ def read_splat(path: AnyPath, axes: Axes | None = None, *, file_axes: Axes | Non
     if splat_format.read is None:
         raise InputError("splat-format", f"{splat_format.label} cannot be read.", "Choose another file.")
     splat = splat_format.read(path)
-    found_axes = file_axes or splat.axes or splat_format.axes
+    found_axes = file_axes or splat.axes or _axes_in(splat.comments) or splat_format.axes
     gaussians = convert_axes(splat.gaussians, axes or found_axes, found_axes)
     if splat.metres_per_unit not in (None, 1.0):
         gaussians = transform_gaussians(gaussians, np.eye(3) * splat.metres_per_unit)
     return replace(splat, gaussians=gaussians, axes=axes or found_axes,
                    metres_per_unit=None if splat.metres_per_unit is None else 1.0)
+
+
+def _axes_in(comments: Sequence[str]) -> Axes | None:
+    """The axes that a file's own comment names in the words that ``write_splat`` uses."""
+    told = {line.removeprefix("axes:").strip() for line in comments if line.startswith("axes:")}
+    return next((axes for axes, words in AXES_IN_WORDS.items() if words in told), None)
 
 
 def write_splat(path: AnyPath, gaussians: Gaussians, axes: Axes, comments: Sequence[str] = (), *,

@@ -110,15 +110,15 @@ def clean(gaussians: Gaussians, settings: CleanSettings | None = None, cameras: 
         apply("sphere", "centre {:g} {:g} {:g}, radius {:g}".format(*settings.sphere),
               inside_sphere(gaussians.means[kept], box_matrix(np.subtract(centre, radius), np.add(centre, radius))))
     if settings.min_opacity is not None:
-        apply("opacity", f"at least {settings.min_opacity:g}", opaque(gaussians.select(kept), settings.min_opacity))
+        apply("opacity", f"at least {settings.min_opacity:g}", opaque(gaussians, settings.min_opacity)[kept])
     if settings.max_relative_size is not None or settings.min_relative_size is not None:
         low, high = settings.min_relative_size or 0.0, settings.max_relative_size or math.inf
         extent = scene_extent(gaussians.means[kept])
         apply("size", f"{low:g} to {high:g} of the extent {extent:.4g}",
-              sized(gaussians.select(kept), low * extent, high * extent))
+              sized(gaussians, low * extent, high * extent)[kept])
     if settings.max_needle is not None:
         apply("needles", f"longest to middle axis at most {settings.max_needle:g}",
-              not_needle(gaussians.select(kept), settings.max_needle))
+              not_needle(gaussians, settings.max_needle)[kept])
     if settings.min_views is not None:
         apply("support", f"seen by at least {settings.min_views} cameras",
               view_counts(gaussians.means[kept], cameras) >= settings.min_views)
@@ -172,7 +172,8 @@ def finite(gaussians: Gaussians) -> Mask:
 
 def opaque(gaussians: Gaussians, min_opacity: float) -> Mask:
     """[N] where the opacity is at least ``min_opacity`` (0..1)."""
-    return gaussians.opacities >= min_opacity
+    with np.errstate(over="ignore"):
+        return gaussians.opacities >= min_opacity
 
 
 def sized(gaussians: Gaussians, least: float, most: float) -> Mask:
@@ -185,7 +186,7 @@ def sized(gaussians: Gaussians, least: float, most: float) -> Mask:
 def not_needle(gaussians: Gaussians, max_ratio: float) -> Mask:
     """[N] where the longest axis is at most ``max_ratio`` times the middle one; flat discs pass."""
     ordered = np.sort(gaussians.log_scales, axis=1)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return ordered[:, 2] - ordered[:, 1] <= np.log(max_ratio)
 
 

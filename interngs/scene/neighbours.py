@@ -43,27 +43,29 @@ def near_neighbours(points: NDArray[np.floating], count: int = 8) -> tuple[NDArr
     for _ in range(ROTATIONS):
         turned = centred @ np.linalg.qr(random.normal(size=(3, 3)))[0]
         order = np.argsort(morton_codes(turned))
-        walked = turned[order].astype(np.float32)
+        walked = np.ascontiguousarray(turned[order].T, np.float32)
         for start in range(0, n, POINTS_AT_ONCE):
-            rows = np.arange(start, min(start + POINTS_AT_ONCE, n))
-            distance, places = _beside(walked, rows, count)
-            points_here = order[rows]
-            better = distance < best[points_here]
-            best[points_here[better]] = distance[better]
-            indices[points_here[better]] = order[places[better]]
+            squared = _squared_distances_beside(walked, start, min(start + POINTS_AT_ONCE, n), count)
+            here = order[start:start + POINTS_AT_ONCE]
+            distance = np.sqrt(np.partition(squared, count - 1, axis=1)[:, :count]).mean(axis=1)
+            better = np.flatnonzero(distance < best[here])
+            best[here[better]] = distance[better]
+            nearest = np.argpartition(squared[better], count - 1, axis=1)[:, :count]
+            places = start + better[:, None] + nearest - count + (nearest >= count)
+            indices[here[better]] = order[places]
     return best, indices
 
 
-def _beside(walked: NDArray[np.float32], rows: NDArray[np.intp], count: int,
-            ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Mean distance from ``rows`` to the nearest ``count`` of the 2 count rows beside each, and those rows."""
-    steps = np.concatenate([np.arange(-count, 0), np.arange(1, count + 1)])
-    places = rows[:, None] + steps
-    outside = (places < 0) | (places >= len(walked))
-    places[outside] = 0
-    gap = walked[places] - walked[rows, None]
-    squared = np.einsum("nki,nki->nk", gap, gap)
-    squared[outside] = np.inf
-    nearest = np.argpartition(squared, count - 1, axis=1)[:, :count]
-    distance = np.sqrt(np.take_along_axis(squared, nearest, axis=1)).mean(axis=1)
-    return distance, np.take_along_axis(places, nearest, axis=1)
+def _squared_distances_beside(walked: NDArray[np.float32], start: int, stop: int, count: int) -> NDArray[np.float32]:
+    """[stop - start, 2 count] squared distances to the ``count`` points before and the ``count`` after each.
+
+    ``walked`` is [3, N]; infinite where there is no such point.
+    """
+    squared = np.full((2 * count, stop - start), np.inf, np.float32)
+    for column in range(2 * count):
+        step = column - count + (column >= count)
+        low, high = max(start, -step), min(stop, walked.shape[1] - step)
+        if low < high:
+            gap = walked[:, low + step:high + step] - walked[:, low:high]
+            squared[column, low - start:high - start] = (gap * gap).sum(axis=0)
+    return np.ascontiguousarray(squared.T)

@@ -70,6 +70,14 @@ def test_the_caller_may_know_the_axes_better(tmp_path: Path, make_gaussians) -> 
     np.testing.assert_array_equal(found.gaussians.means, g.means)
 
 
+def test_unusual_axes_are_found_again_by_the_files_comment(tmp_path: Path, make_gaussians) -> None:
+    g = make_gaussians(8, 0)
+    write_splat(tmp_path / "a.ply", g, "blender", file_axes="blender")
+    found = read_splat(tmp_path / "a.ply")
+    assert found.axes == "blender"
+    np.testing.assert_array_equal(found.gaussians.means, g.means)
+
+
 def test_losses_are_said(make_gaussians) -> None:
     g = make_gaussians(3, 4)
     said = {f.name: f.losses(g) for f in FORMATS}
