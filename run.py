@@ -26,6 +26,10 @@ LIBRARY_COMMANDS = {
     "render": "render a splat from cameras",
     "info": "what a capture or a splat file holds",
     "clean": "remove floaters and crop a splat",
+    "convert": "a splat file into another format",
+    "weights": "model files: list, add, download, path, verify",
+    "submit": "send a capture to a backend;  see also: jobs, watch, fetch, pause, resume, cancel, discard, pair",
+    **dict.fromkeys(("jobs", "watch", "fetch", "pause", "resume", "cancel", "discard", "pair"), ""),
 }
 OTHER_COMMANDS = {
     "backend": "start the service that Blender talks to",
@@ -84,7 +88,7 @@ class SetupError(Exception):
 def usage() -> str:
     """Help text."""
     commands = {**LIBRARY_COMMANDS, **OTHER_COMMANDS}
-    lines = [f"  {name:<12} {text}" for name, text in commands.items()]
+    lines = [f"  {name:<12} {text}" for name, text in commands.items() if text]
     return "\n".join(["usage: python run.py COMMAND [ARGUMENTS]", "", *lines, "",
                       "Each command takes --help. The first call installs into .venv, which takes some minutes."])
 

@@ -10,13 +10,23 @@ import sys
 from .errors import InputError, InternGSError
 
 VERBS = {
-    "reconstruct": (".commands.reconstruct", "photographs to Gaussians"),
-    "eval": (".commands.eval", "reconstruct from some views, measure on the others"),
-    "demo": (".commands.demo", "reconstruct the example that ships with the project"),
-    "render": (".commands.render", "pictures of a splat from a capture's cameras"),
-    "info": (".commands.info", "what a capture or a splat file holds"),
-    "clean": (".commands.clean", "remove floaters, needles and faint Gaussians from a splat"),
-    "weights": (".priors.weights_command", "model files: list, add, download, path, verify"),
+    "reconstruct": (".commands.reconstruct", "run", "photographs to Gaussians"),
+    "eval": (".commands.eval", "run", "reconstruct from some views, measure on the others"),
+    "demo": (".commands.demo", "run", "reconstruct the example that ships with the project"),
+    "render": (".commands.render", "run", "pictures of a splat from a capture's cameras"),
+    "info": (".commands.info", "run", "what a capture or a splat file holds"),
+    "clean": (".commands.clean", "run", "remove floaters, needles and faint Gaussians from a splat"),
+    "convert": (".commands.convert", "run", "a splat file into another format"),
+    "weights": (".priors.weights_command", "run", "model files: list, add, download, path, verify"),
+    "submit": (".commands.server", "submit", "send a capture to a backend as a job"),
+    "jobs": (".commands.server", "jobs", "the jobs on a backend"),
+    "watch": (".commands.server", "watch", "follow a job and write its result"),
+    "fetch": (".commands.server", "fetch", "the result of a job"),
+    "pause": (".commands.server", "pause", "stop a job for now"),
+    "resume": (".commands.server", "resume", "go on with a job"),
+    "cancel": (".commands.server", "cancel", "end a job, keep what there is"),
+    "discard": (".commands.server", "discard", "end a job and forget it"),
+    "pair": (".commands.server", "pair", "introduce this computer to a backend"),
 }
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -34,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"interngs: there is no command {verb!r}.\n{_usage()}")
         return EXIT_BAD_INPUT
     try:
-        module = importlib.import_module(VERBS[verb][0], __package__)
-        module.run(rest)
+        module, function, _ = VERBS[verb]
+        getattr(importlib.import_module(module, __package__), function)(rest)
     except InputError as error:
         sys.stderr.write(f"interngs: {error.cause}\n{error.remedy}\n")
         return EXIT_BAD_INPUT
@@ -49,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {verb:<12} {text}" for verb, (_, text) in VERBS.items()]
+    lines = [f"  {verb:<12} {text}" for verb, (_, _, text) in VERBS.items()]
     return "usage: interngs COMMAND [options]   (interngs COMMAND --help)\n\n" + "\n".join(lines) + "\n"
 
 

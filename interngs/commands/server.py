@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Verbs that talk to a backend: submit, watch, jobs, fetch, pause, resume, cancel, discard, pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from ..events import Done
+from ..formats.detect import find_capture
+from ..link import commands
+from ..link.commands import DEFAULT_SERVER, connected
+from ..wire.states import Command
+from .options import CapturePath, OutputFolder, Settings, parse, preset_in
+from .progress import show
+from .reconstruct import write_result
+
+JobName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="JOB")]
+"""The beginning of a job's id, or its title."""
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Send a capture to a backend as a job; returns when the backend has everything."""
+
+    capture: CapturePath
+    config: Settings
+    server: str = DEFAULT_SERVER
+    title: str = ""
+    """A name for people."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Follow a job to its end and write its result."""
+
+    job: JobName
+    output: OutputFolder
+    server: str = DEFAULT_SERVER
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """List the jobs of this computer on a backend."""
+
+    server: str = DEFAULT_SERVER
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Fetch the result of a job (also of one that was stopped) as result.ply and report.json."""
+
+    job: JobName
+    output: OutputFolder
+    server: str = DEFAULT_SERVER
+
+
+@dataclass(frozen=True)
+class Order:
+    """Pause, resume, cancel (keeps what there is) or discard a job."""
+
+    job: JobName
+    server: str = DEFAULT_SERVER
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Introduce this computer to a backend by the line that its 'keys pair' printed."""
+
+    line: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LINE")]
+
+
+def submit(arguments: list[str]) -> None:
+    """``interngs submit CAPTURE``."""
+    options = parse(Submit(tyro.MISSING, preset_in(arguments)), arguments, "submit")
+    with connected(options.server) as link:
+        job = commands.submit(link, find_capture(options.capture), options.config.to_dict(),
+                              title=options.title or options.capture.name)
+    Console().print(job.job_id, highlight=False)
+
+
+def watch(arguments: list[str]) -> None:
+    """``interngs watch JOB -o FOLDER``; Ctrl-C leaves the job running."""
+    options = parse(Watch(tyro.MISSING, tyro.MISSING), arguments, "watch")
+    console = Console(stderr=True)
+    with connected(options.server) as link:
+        job = commands.find_job(link, options.job)
+        done = show(commands.watch(link, job.job_id), console)
+    if done is not None:
+        write_result(options.output, done)
+
+
+def jobs(arguments: list[str]) -> None:
+    """``interngs jobs``."""
+    options = parse(Jobs(), arguments, "jobs")
+    table = Table("job", "title", "state", "stage", "step", "preset", "views")
+    with connected(options.server) as link:
+        for job in commands.jobs(link):
+            step = "" if job.progress is None else f"{job.progress.step}/{job.progress.total_steps}"
+            table.add_row(job.job_id[:12], job.title, job.state, job.stage, step, job.preset, str(job.views))
+    Console().print(table)
+
+
+def fetch(arguments: list[str]) -> None:
+    """``interngs fetch JOB -o FOLDER``."""
+    options = parse(Fetch(tyro.MISSING, tyro.MISSING), arguments, "fetch")
+    with connected(options.server) as link:
+        result = commands.fetch(link, options.job)
+    write_result(options.output, Done(result.gaussians, result.report))
+
+
+def order(arguments: list[str], wanted: Command) -> None:
+    """``interngs pause|resume|cancel|discard JOB``."""
+    options = parse(Order(tyro.MISSING), arguments, wanted)
+    with connected(options.server) as link:
+        job = commands.command(link, options.job, wanted)
+    Console().print(f"{job.job_id[:12]}: {job.state}", highlight=False)
+
+
+pause = partial(order, wanted="pause")
+resume = partial(order, wanted="resume")
+cancel = partial(order, wanted="cancel")
+discard = partial(order, wanted="discard")
+
+
+def pair(arguments: list[str]) -> None:
+    """``interngs pair LINE``."""
+    address = commands.pair(parse(Pair(tyro.MISSING), arguments, "pair").line)
+    Console().print(f"Paired with {address}.", highlight=False)
