@@ -55,6 +55,10 @@ class CleanSettings:
     """Gaussians nearer to a camera that sees them than this share of that camera's median depth go; needs cameras."""
 
 
+KEEP_ALL = CleanSettings(None, None, None, None, None, None)
+"""No filter but the one for values that are not finite: ``dataclasses.replace`` switches single ones on."""
+
+
 @dataclass(frozen=True)
 class FilterReport:
     """What one filter did: its name, its setting in words, and how many it removed of those left to it."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from interngs.errors import InputError
 from interngs.scene.cameras import Camera
 from interngs.scene.clean import (
+    KEEP_ALL,
     CleanSettings,
     box_matrix,
     clean,
@@ -23,8 +25,6 @@ from interngs.scene.clean import (
 )
 from interngs.scene.gaussians import Gaussians
 from interngs.scene.neighbours import near_neighbours
-
-OFF = CleanSettings(None, None, None, None, None, None)
 
 
 def surface(n: int = 4000, seed: int = 0) -> Gaussians:
@@ -72,7 +72,7 @@ def test_a_switched_off_filter_removes_nothing() -> None:
     g = surface()
     g.opacity_logits[:] = -20
     g.log_scales[:] = 9
-    assert clean(g, OFF).kept.all()
+    assert clean(g, KEEP_ALL).kept.all()
 
 
 def test_running_again_removes_nothing_more() -> None:
@@ -84,9 +84,9 @@ def test_running_again_removes_nothing_more() -> None:
 
 def test_box_and_sphere_crops() -> None:
     g = surface()
-    half = clean(g, CleanSettings(None, None, None, None, None, None, box=(-2, -2, 0, 2, 2, 2)))
+    half = clean(g, replace(KEEP_ALL, box=(-2, -2, 0, 2, 2, 2)))
     np.testing.assert_array_equal(half.kept, g.means[:, 2] >= 0)
-    ball = clean(g, CleanSettings(None, None, None, None, None, None, sphere=(1, 0, 0, 0.5)))
+    ball = clean(g, replace(KEEP_ALL, sphere=(1, 0, 0, 0.5)))
     np.testing.assert_array_equal(ball.kept, np.linalg.norm(g.means - [1, 0, 0], axis=1) <= 0.5)
 
 
@@ -136,7 +136,7 @@ def test_support_by_cameras() -> None:
     np.testing.assert_array_equal(clear_of_cameras(points, cameras[:1], 0.1), [True, True, True, False])
     g = surface().select(np.arange(4))
     g.means[:] = points
-    result = clean(g, CleanSettings(None, None, None, None, None, None, min_views=1, min_camera_distance=0.05), cameras)
+    result = clean(g, replace(KEEP_ALL, min_views=1, min_camera_distance=0.05), cameras)
     assert removed_by(result) == {"finite": 0, "support": 1, "near cameras": 1}
 
 
