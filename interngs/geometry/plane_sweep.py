@@ -12,20 +12,14 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..scene.cameras import validate_camera
 from ..scene.capture import Capture, View
-from . import semi_global
-from .consistency import Agreement, check_view
 from .depth_range import DepthRange, find_depth_ranges
-from .matching_cost import COST_SCALE, Source, cost_volume, inverse_depth_planes
+from .exposure_gains import exposure_gains
 from .prior import Geometry, ReportProgress, ViewGeometry
 from .source_views import choose_sources
 from .sparse_matches import match_capture
+from .sweep import SweptDepth, sweep_count, sweep_views
 
 MAX_SOURCES = 4
-MAX_PLANES = 256
-STEP_PX = 0.7
-PASSES = 3
-"""Sweeps over all views; each after the first uses what the one before confirmed."""
-P1, P2, EDGE_SCALE = 8, 60, 0.08
 
 
 class PlaneSweep:
@@ -45,43 +39,26 @@ class PlaneSweep:
         """
         views = list(capture.views)
         _check_capture(views)
-        steps = PASSES * len(views) + 2
+        steps, done = sweep_count(len(views)) + 1, 0
+
+        def step_done() -> None:
+            nonlocal done
+            done += 1
+            report_progress(done, steps)
+
         matches = match_capture(views)
-        report_progress(1, steps)
         cameras = [view.posed_camera for view in views]
         ranges = find_depth_ranges(cameras, matches)
         sources = [choose_sources(k, cameras, ranges[k], MAX_SOURCES) for k in range(len(views))]
         if not any(sources):
             raise InputError("no-overlap", "No two of the cameras see a common part of the scene.",
                              "Check that the poses belong to these photos, or add photos in between.")
-        planes = [inverse_depth_planes(cameras[k], [cameras[s] for s in sources[k]], ranges[k], STEP_PX, MAX_PLANES)
-                  for k in range(len(views))]
-        depths: list[NDArray[np.float32]] = []
-        known: list[NDArray[np.float32] | None] = [None] * len(views)
-        done = 1
-        for _ in range(PASSES):
-            swept = []
-            for k, view in enumerate(views):
-                swept.append(_sweep_view(view, [Source(views[s], known[s]) for s in sources[k]], planes[k],
-                                         self.threads))
-                done += 1
-                report_progress(done, steps)
-            depths = [depth for depth, _ in swept]
-            agreements = [check_view(k, cameras, depths) for k in range(len(views))]
-            known = [_confirmed_inverse_depth(a) for a in agreements]
-        result = []
-        for k, view in enumerate(views):
-            depth = np.where(agreements[k].confirmed > 0, agreements[k].fused, depths[k])
-            confidence = _confidence(view, agreements[k], swept[k][1], bool(sources[k]))
-            result.append(ViewGeometry(cameras[k], depth, confidence))
-        report_progress(steps, steps)
-        return Geometry(tuple(result), self.name, _report(views, ranges, sources, planes, result),
+        step_done()
+        swept = sweep_views(views, exposure_gains(views, matches), ranges, sources, self.threads, step_done)
+        result = [ViewGeometry(cameras[k], _fused(swept[k]), _confidence(view, swept[k], bool(sources[k])))
+                  for k, view in enumerate(views)]
+        return Geometry(tuple(result), self.name, _report(views, ranges, sources, swept, result),
                         _warnings(views, ranges, sources))
-
-
-def _confirmed_inverse_depth(agreement: Agreement) -> NDArray[np.float32]:
-    """[H, W] inverse depth that another view confirms, 0 elsewhere."""
-    return np.where(agreement.confirmed > 0, 1 / np.maximum(agreement.fused, np.float32(1e-20)), np.float32(0))
 
 
 def _check_capture(views: list[View]) -> None:
@@ -96,28 +73,15 @@ def _check_capture(views: list[View]) -> None:
         validate_camera(view.posed_camera, view.name)
 
 
-def _sweep_view(view: View, sources: list[Source], inverse_depths: NDArray[np.float64],
-                threads: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Depth [H, W] of one view and its cost 0..1 [H, W]."""
-    if not sources:
-        return np.zeros(view.image.shape[:2], np.float32), np.ones(view.image.shape[:2], np.float32)
-    volume = cost_volume(view, sources, inverse_depths, threads)
-    total = semi_global.aggregate(volume, view.image, P1, P2, EDGE_SCALE)
-    label, _ = semi_global.best_label(total)
-    picked = np.round(label).astype(np.intp)[..., None]
-    cost = np.take_along_axis(volume, picked, axis=2)[..., 0].astype(np.float32) / np.float32(COST_SCALE)
-    return _depth_of_label(label, inverse_depths), cost
+def _fused(swept: SweptDepth) -> NDArray[np.float32]:
+    """The mean with the depths that confirm it, where any do; else the sweep's own depth."""
+    return np.where(swept.agreement.confirmed > 0, swept.agreement.fused, swept.depth)
 
 
-def _depth_of_label(label: NDArray[np.float32], inverse_depths: NDArray[np.float64]) -> NDArray[np.float32]:
-    step = inverse_depths[1] - inverse_depths[0]
-    return (1 / (inverse_depths[0] + label * step)).astype(np.float32)
-
-
-def _confidence(view: View, agreement: Agreement, cost: NDArray[np.float32], has_sources: bool) -> NDArray[np.float32]:
+def _confidence(view: View, swept: SweptDepth, has_sources: bool) -> NDArray[np.float32]:
     """Confidence in DUSt3R's convention: 1 for filled depth, 3 and more for confirmed depth."""
-    similarity = np.clip(1 - cost, 0, 1)
-    confirmed = np.minimum(agreement.confirmed, 4)
+    similarity = np.clip(1 - swept.cost, 0, 1)
+    confirmed = np.minimum(swept.agreement.confirmed, 4)
     confidence = np.where(confirmed > 0, 2 + confirmed * (1 + 3 * similarity), 1.0)
     if not has_sources:
         confidence = np.zeros_like(confidence)
@@ -126,10 +90,10 @@ def _confidence(view: View, agreement: Agreement, cost: NDArray[np.float32], has
     return confidence.astype(np.float32)
 
 
-def _report(views: list[View], ranges: list[DepthRange], sources: list[list[int]], planes: list[NDArray[np.float64]],
+def _report(views: list[View], ranges: list[DepthRange], sources: list[list[int]], swept: list[SweptDepth],
             result: list[ViewGeometry]) -> dict[str, Any]:
     return {"views": [{"name": view.name, "near": ranges[k].near, "far": ranges[k].far,
-                       "range_points": ranges[k].points, "planes": len(planes[k]),
+                       "range_points": ranges[k].points, "planes": swept[k].planes,
                        "sources": [views[s].name for s in sources[k]],
                        "confident_share": float((result[k].confidence >= 3).mean())}
                       for k, view in enumerate(views)]}

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Coarse-to-fine sweeps over all views, each using what the sweep before it confirmed between the views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..scene.capture import View
+from . import semi_global
+from .consistency import Agreement, check_view
+from .depth_range import DepthRange
+from .inverse_depth_planes import choose_planes
+from .matching_cost import COST_SCALE, SweptView, cost_volume
+
+LEVELS = ((0.5, 3), (1.0, 1))
+"""(scale of the working size, sweeps at that scale)."""
+STEP_PX = 0.5
+MAX_PLANES = 256
+P1, P2, EDGE_SCALE = 8, 60, 0.08
+
+
+@dataclass(frozen=True, eq=False)
+class SweptDepth:
+    """What the sweeps found for one view.
+
+    Attributes:
+        depth: [H, W] float32 z-depth of the cheapest label, everywhere.
+        cost: [H, W] float32 its matching cost, 0..1.
+        planes: how many were swept.
+        agreement: what the other views say about ``depth``.
+    """
+
+    depth: NDArray[np.float32]
+    cost: NDArray[np.float32]
+    planes: int
+    agreement: Agreement
+
+
+def sweep_count(views: int) -> int:
+    """How many single-view sweeps :func:`sweep_views` makes."""
+    return views * sum(count for _, count in LEVELS)
+
+
+def sweep_views(views: list[View], gains: NDArray[np.float32], ranges: list[DepthRange], sources: list[list[int]],
+                threads: int, report_sweep: Callable[[], None]) -> list[SweptDepth]:
+    """Depth of every view.
+
+    Args:
+        gains: [N, 3] factors to a common exposure.
+        sources: for each view the indices of the views it is matched against.
+        report_sweep: called after each of the ``sweep_count`` sweeps.
+    """
+    agreements: list[Agreement] = []
+    for scale, count in LEVELS:
+        swept = [_at_scale(view, gain, scale) for view, gain in zip(views, gains, strict=True)]
+        cameras = [view.camera for view in swept]
+        planes = [choose_planes(cameras[k], [cameras[s] for s in sources[k]], ranges[k], STEP_PX, MAX_PLANES)
+                  for k in range(len(views))]
+        for _ in range(count):
+            if agreements:
+                swept = [_with_confirmed(view, agreement) for view, agreement in zip(swept, agreements, strict=True)]
+            found = []
+            for k, view in enumerate(swept):
+                found.append(_sweep_view(view, [swept[s] for s in sources[k]], planes[k], threads))
+                report_sweep()
+            agreements = [check_view(k, cameras, [depth for depth, _ in found]) for k in range(len(views))]
+    return [SweptDepth(depth, cost, len(planes[k]), agreements[k]) for k, (depth, cost) in enumerate(found)]
+
+
+def _at_scale(view: View, gain: NDArray[np.float32], scale: float) -> SweptView:
+    height, width = view.image.shape[:2]
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    image = cv2.resize(view.image * gain, size, interpolation=cv2.INTER_AREA)
+    mask = np.ones(view.image.shape[:2], np.float32) if view.mask is None else view.mask
+    counts = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA) > 0.5, np.uint8)
+    return SweptView(np.ascontiguousarray(image, np.float32), view.posed_camera.resized(*size), counts)
+
+
+def _with_confirmed(view: SweptView, agreement: Agreement) -> SweptView:
+    """The view with the inverse depth that another view confirms, brought to its size."""
+    inverse = np.where(agreement.confirmed > 0, 1 / np.maximum(agreement.fused, np.float32(1e-20)), np.float32(0))
+    size = (view.camera.width_px, view.camera.height_px)
+    inverse = cv2.resize(inverse, size, interpolation=cv2.INTER_NEAREST)
+    return replace(view, confirmed_inverse_depth=np.asarray(inverse * view.mask, np.float32))
+
+
+def _sweep_view(view: SweptView, sources: list[SweptView], inverse_depths: NDArray[np.float64],
+                threads: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Depth [H, W] of one view and its cost 0..1 [H, W]."""
+    if not sources:
+        return np.zeros(view.mask.shape, np.float32), np.ones(view.mask.shape, np.float32)
+    volume = cost_volume(view, sources, inverse_depths, threads)
+    total = semi_global.aggregate(volume, view.image, P1, P2, EDGE_SCALE)
+    label, _ = semi_global.best_label(total)
+    picked = np.round(label).astype(np.intp)[..., None]
+    cost = np.take_along_axis(volume, picked, axis=2)[..., 0].astype(np.float32) / np.float32(COST_SCALE)
+    step = inverse_depths[1] - inverse_depths[0]
+    depth = 1 / (inverse_depths[0] + label * step)
+    return (depth * view.mask).astype(np.float32), cost
