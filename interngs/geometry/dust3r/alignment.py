@@ -90,6 +90,10 @@ def align_globally(
     _minimise(problem, iterations, report_progress)
     with torch.no_grad():
         final_loss = float(problem.loss())
+        if not final_loss <= initial_loss:
+            # Adam's steps have a size of their own: a start that is exact already can only be shaken.
+            problem.restore_start()
+            final_loss = initial_loss
         focals, poses, frames = problem.focals_px(), problem.poses(), problem.pair_frames()
     cameras = _cameras(focals, poses, centres, sizes)
     depths = fuse_depths(pairs, frames, cameras)
@@ -164,8 +168,14 @@ class _Problem:
         self.parameters = [self.log_depth, self.pair_poses, self.log_scale]
         self.parameters += [self.scaled_log_focal] if free_focals else []
         self.parameters += [self.view_poses] if free_poses else []
+        self._start = [parameter.clone() for parameter in self.parameters]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
+
+    def restore_start(self) -> None:
+        """Take back everything that was optimised."""
+        for parameter, start in zip(self.parameters, self._start, strict=True):
+            parameter.copy_(start)
 
     def _normalise_start(self) -> None:
         """Bring the start to the scale that ``_scales`` will impose."""

@@ -18,15 +18,25 @@ RANSAC_ITERATIONS = 100
 REFINEMENT_ROUNDS = 3
 INLIER_MEDIANS = 3.0
 MAX_POINTS = 20_000
-FOCAL_CANDIDATES = 21
+FOCAL_RANGE = (0.5, 3.0)
+"""Focal lengths tried, over the longer side: fields of view from 90 to 19 degrees."""
+FOCAL_CANDIDATES = 13
+FOCAL_ROUNDS = 2
 
 
 @dataclass(frozen=True, eq=False)
 class PointsPose:
-    """A pose found from points: ``camera_from_points`` [4, 4] rigid, and the share of points that fit."""
+    """A pose found from points.
+
+    Attributes:
+        camera_from_points: [4, 4] rigid.
+        inlier_share: share of the points that fit it.
+        median_error_px: median reprojection distance over all points.
+    """
 
     camera_from_points: NDArray[np.float64]
     inlier_share: float
+    median_error_px: float
 
     @property
     def points_from_camera(self) -> NDArray[np.float64]:
@@ -73,20 +83,26 @@ def pose_from_points(points: FloatArray, usable: NDArray[np.bool_], K: NDArray[n
     pose = np.eye(4)
     pose[:3, :3] = cv2.Rodrigues(turn)[0]
     pose[:3, 3] = shift[:, 0] * unit
-    return PointsPose(pose, len(kept) / len(chosen)) if np.isfinite(pose).all() else None
+    return PointsPose(pose, len(kept) / len(chosen), float(np.median(residual))) if np.isfinite(pose).all() else None
 
 
 def focal_from_points(points: FloatArray, usable: NDArray[np.bool_], principal_point_px: FloatArray) -> float | None:
-    """Focal length in pixels under which most points fit one pose; for views without a pointmap of their own.
+    """Focal length in pixels under which one pose fits the points best, ``None`` when none does.
 
-    The candidates run from half to three times the longer side, as field of view 90 to 19 degrees.
+    For views without a pointmap of their own, which would tell it directly.
     """
-    height, width = usable.shape
-    best, best_share = None, 0.0
-    for focal in np.geomspace(0.5, 3.0, FOCAL_CANDIDATES) * max(height, width):
-        pose = pose_from_points(points, usable, intrinsics(focal, principal_point_px))
-        if pose is not None and pose.inlier_share > best_share:
-            best, best_share = float(focal), pose.inlier_share
+    long_side = max(usable.shape)
+    low, high = FOCAL_RANGE[0] * long_side, FOCAL_RANGE[1] * long_side
+    best = None
+    for _ in range(FOCAL_ROUNDS):
+        candidates = np.geomspace(low, high, FOCAL_CANDIDATES)
+        poses = [pose_from_points(points, usable, intrinsics(focal, principal_point_px)) for focal in candidates]
+        errors = [np.inf if pose is None else pose.median_error_px for pose in poses]
+        index = int(np.argmin(errors))
+        if not np.isfinite(errors[index]):
+            return best
+        best = float(candidates[index])
+        low, high = candidates[max(index - 1, 0)], candidates[min(index + 1, FOCAL_CANDIDATES - 1)]
     return best
 
 

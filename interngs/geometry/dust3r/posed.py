@@ -166,7 +166,8 @@ def _scale_votes(
     seen = pose.camera_from_points
     baseline, seen_baseline = float(np.linalg.norm(given[:3, 3])), float(np.linalg.norm(seen[:3, 3]))
     middle = float(np.median(first_depth[first_depth > 0])) if (first_depth > 0).any() else 0.0
-    if baseline <= 0 or middle <= 0 or seen_baseline <= 1e-6 * middle:
+    # Cameras in one place differ by rounding alone.
+    if baseline <= 1e-9 * (1 + np.linalg.norm(camera.centre)) or middle <= 0 or seen_baseline <= 1e-6 * middle:
         return [], _reprojection_px(pair.points_2, sure, camera, given[:3, :3], seen[:3, 3])
     weight = pose.inlier_share * min(1.0, seen_baseline / middle / FULL_PARALLAX)
     votes = [(float(np.log(baseline / seen_baseline)), weight)]
