@@ -147,7 +147,7 @@ class JobSettings(bpy.types.PropertyGroup):
     frame_object: PointerProperty(
         name="Frame", type=bpy.types.Object, description="The parent of the cameras, which the Gaussians follow")
     frame_matrix: FloatVectorProperty(
-        name="Frame at Submission", subtype="MATRIX", size=16, description="Where that parent stood when the job began")
+        name="Frame at Submission", size=16, description="Where that parent stood when the job began")
 
 
 class SceneSettings(bpy.types.PropertyGroup):

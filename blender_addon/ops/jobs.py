@@ -9,6 +9,8 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..scene.photographs import capture_source, job_settings, used_rows
+from ..scene.result_cameras import add_result_cameras
+from ..scene.splat_facts import shown_splat
 from ..session.display import object_name
 from ..session.session import session
 from ..session.state import session_state
@@ -153,5 +155,28 @@ class INTERNGS_OT_refresh_jobs(GuardedOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class INTERNGS_OT_add_result_cameras(GuardedOperator, bpy.types.Operator):
+    """Add the cameras that the backend estimated or refined, with their photographs, and give them to the list"""
+
+    bl_idname = "interngs.add_result_cameras"
+    bl_label = "Add Its Cameras"
+    bl_options: ClassVar = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context):
+        """A result must be shown."""
+        splat = shown_splat(context)
+        if splat is None or not splat.interngs_splat.report_json:
+            cls.poll_message_set("Select a finished result")
+            return False
+        return True
+
+    def run(self, context):
+        """Add them."""
+        made = add_result_cameras(context.scene, shown_splat(context))
+        self.report({"INFO"}, f"{len(made)} cameras added")
+        return {"FINISHED"}
+
+
 CLASSES = (INTERNGS_OT_estimate, INTERNGS_OT_reconstruct, INTERNGS_OT_command_job, INTERNGS_OT_watch_job,
-           INTERNGS_OT_refresh_jobs)
+           INTERNGS_OT_refresh_jobs, INTERNGS_OT_add_result_cameras)

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 Engine = Literal["SCENE", "WORKBENCH"]
 Pass = Literal["colour", "depth", "subject"]
 TEMPORARY = "Intern-GS capture (temporary)"
+DEPTH_ENDING, MASK_ENDING = ".depth.npy", ".mask.png"
 BACKGROUND_DEPTH = 1e9
 """Blender writes 1e10 where no surface is."""
 SUBJECT_TOLERANCE = 1e-4
@@ -131,14 +132,21 @@ def _depth_output(scene: bpy.types.Scene, view_layer_name: str) -> None:
     if hasattr(image, "media_type"):
         image.media_type = "MULTI_LAYER_IMAGE"
     image.file_format, image.color_depth, image.exr_codec = "OPEN_EXR_MULTILAYER", "32", "NONE"
+    if hasattr(image, "use_exr_interleave"):
+        image.use_exr_interleave = True  # 5.1 cannot write one part a pass when pixels are not square
 
 
-def _subject_collection(scene: bpy.types.Scene, names: Sequence[str]) -> None:
-    """Leave only the objects called ``names`` in a copied scene."""
+def _empty_scene(scene: bpy.types.Scene) -> None:
+    """Take everything out of a copied scene (which the artist's own scene keeps)."""
     for child in list(scene.collection.children):
         scene.collection.children.unlink(child)
     for linked in list(scene.collection.objects):
         scene.collection.objects.unlink(linked)
+
+
+def _subject_collection(scene: bpy.types.Scene, names: Sequence[str]) -> None:
+    """Leave only the objects called ``names`` in a copied scene."""
+    _empty_scene(scene)
     for name in names:
         found = bpy.data.objects.get(name)
         if found is not None:
@@ -161,9 +169,9 @@ class SceneCapture:
         folder.mkdir(parents=True, exist_ok=True)
         self._view_layer = view_layer_name
         self._names = [each.name for each in cameras]
-        self._steps = [(index, which) for index in range(len(cameras)) for which in settings.passes]
+        # One pass over all cameras after the other: each keeps its scene in the renderer, and only one at a time does.
+        self._steps = [(index, which) for which in settings.passes for index in range(len(cameras))]
         self._done = 0
-        self._depth: NDArray[np.float32] | None = None
         self._scenes: dict[Pass, str] = {}
         self._cameras = [self._record(each, pixel_aspect_of(scene)) for each in cameras]
         self.views: list[CapturedView] = []
@@ -255,6 +263,8 @@ class SceneCapture:
     def begin_next(self, start: Callable[[bpy.types.Scene], None]) -> None:
         """Set up the next render and hand its scene to ``start``."""
         index, which = self._steps[self._done]
+        if self._done and self._steps[self._done - 1][1] != which:
+            self._release(self._steps[self._done - 1][1])
         scene = bpy.data.scenes.get(self._scenes[which])
         if scene is None:
             raise InputError("capture-interrupted", "The capture's temporary scene is gone (undo, or another file).",
@@ -277,11 +287,17 @@ class SceneCapture:
             raise InputError("render-failed", f"Blender wrote no image for camera {self._names[index]!r}.",
                              "Render this camera once by hand (F12) and look at what Blender reports.")
         if which == "depth":
-            self._depth = self._take_depth(path)
-        subject = self._take_depth(path) if which == "subject" else None
+            depth = self._take_depth(path)
+            np.save(self._path(index, DEPTH_ENDING), depth, allow_pickle=False)
+            if self.settings.mask and not self.settings.subject:
+                self._write_mask(index, depth > 0)
+        elif which == "subject":
+            depth = np.load(self._path(index, DEPTH_ENDING), allow_pickle=False)
+            same = np.abs(self._take_depth(path) - depth) <= SUBJECT_TOLERANCE * depth
+            self._write_mask(index, same & (depth > 0))
         self._done += 1
         if which == self.settings.passes[-1]:
-            self._finish_view(index, subject)
+            self._finish_view(index)
 
     @staticmethod
     def _take_depth(path: Path) -> NDArray[np.float32]:
@@ -289,28 +305,31 @@ class SceneCapture:
         path.unlink()
         return np.where(depth < BACKGROUND_DEPTH, depth, np.float32(0.0))
 
-    def _finish_view(self, index: int, subject: NDArray[np.float32] | None) -> None:
-        depth_path = mask_path = None
-        if self._depth is not None:
-            if self.settings.depth:
-                depth_path = self._path(index, ".depth.npy")
-                np.save(depth_path, self._depth, allow_pickle=False)
-            if self.settings.mask:
-                seen = self._depth > 0
-                if subject is not None:
-                    seen &= np.abs(subject - self._depth) <= SUBJECT_TOLERANCE * self._depth
-                mask_path = self._path(index, ".mask.png")
-                write_grey_png(mask_path, np.where(seen, 255, 0).astype(np.uint8))
-        self.views.append(CapturedView(self._names[index], self._cameras[index], self._path(index, ".png"),
-                                       depth_path, mask_path))
-        self._depth = None
+    def _write_mask(self, index: int, seen: NDArray[np.bool_]) -> None:
+        write_grey_png(self._path(index, MASK_ENDING), np.where(seen, 255, 0).astype(np.uint8))
+
+    def _finish_view(self, index: int) -> None:
+        if not self.settings.depth:
+            self._path(index, DEPTH_ENDING).unlink(missing_ok=True)  # was only needed for the mask
+        self.views.append(CapturedView(
+            self._names[index], self._cameras[index], self._path(index, ".png"),
+            self._path(index, DEPTH_ENDING) if self.settings.depth else None,
+            self._path(index, MASK_ENDING) if self.settings.mask else None))
+
+    def _release(self, which: Pass) -> None:
+        """Have the renderer forget what it kept of a pass's scene."""
+        scene = bpy.data.scenes.get(self._scenes[which])
+        if scene is not None:
+            scene.render.use_persistent_data = False
 
     def close(self) -> None:
         """Remove everything temporary; the artist's own data was never changed."""
-        for name in self._scenes.values():
+        for which, name in self._scenes.items():
             scene = bpy.data.scenes.get(name)
             if scene is not None:
+                self._release(which)
                 self._drop_camera(scene)
+                _empty_scene(scene)
                 bpy.data.scenes.remove(scene)
         self._scenes.clear()
 

@@ -10,6 +10,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ..scene import splat_object
+from ..scene.result_cameras import add_result_cameras
 from .preparer import ReadySplat
 
 
@@ -60,4 +61,6 @@ def show(ready: ReadySplat, server_id: str) -> bpy.types.Object | None:
     facts.step, facts.state = ready.step, ready.kind
     if ready.report:
         facts.report_json = json.dumps(ready.report)
+        if scene.interngs.job.poses == "ESTIMATE" and not any(row.camera for row in scene.interngs.photos):
+            add_result_cameras(scene, splat)
     return splat

@@ -100,8 +100,12 @@ class LocalBackend:
         """The newest lines that the backend wrote."""
         return list(self._log)
 
-    def start(self, command: BackendCommand, address: str, options: tuple[str, ...] = ()) -> None:
+    def start(self, command: BackendCommand, address: str, options: tuple[str, ...] = (), *,
+              ends_with_blender: bool = True) -> None:
         """Start the backend so that it listens at ``address``; returns at once.
+
+        With ``ends_with_blender`` it stops in good order when Blender ends, even when Blender crashes: it watches its
+        standard input.
 
         Raises:
             InputError: it runs already, or the program cannot be started.
@@ -115,11 +119,14 @@ class LocalBackend:
             separate = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
         self._log.clear()
         line = [*command.arguments, "--listen", address, *options]
+        if ends_with_blender:
+            line.append("--stop-with-stdin")
         self._log.append("> " + " ".join(line))
         try:
             self._process = subprocess.Popen(
-                line, cwd=command.folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace", **separate)
+                line, cwd=command.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE if ends_with_blender else subprocess.DEVNULL,
+                text=True, encoding="utf-8", errors="replace", **separate)
         except OSError as error:
             raise InputError("backend-not-started", f"{command.arguments[0]} cannot be started: {error.strerror}.",
                              "Check the local backend's path in the preferences.") from error
@@ -135,7 +142,9 @@ class LocalBackend:
         """Ask the backend to end in good order; returns at once, the backend keeps its jobs."""
         if not self.is_running or self._process is None:
             return
-        if sys.platform == "win32":
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        elif sys.platform == "win32":
             self._process.send_signal(signal.CTRL_BREAK_EVENT)
         else:
             self._process.terminate()

@@ -29,6 +29,7 @@ from ...interngs.link import (
 from ...interngs.link.keys import parse_pairing
 from ...interngs.link.link import FetchedResult
 from ...interngs.wire.records import JobInfo, Preflight
+from ...interngs.wire.states import ENDED
 from ..preferences import preferences
 from ..scene import splat_object
 from ..scene.photographs import capture_signature, capture_source, common_parent, used_rows
@@ -43,7 +44,7 @@ BUDGET_S = 0.006
 """Time of one pump for news; a swap of Gaussians comes on top, at most one a pump."""
 BUSY_INTERVAL_S, CALM_INTERVAL_S, IDLE_INTERVAL_S = 0.05, 0.2, 0.5
 SLOW_CHECK_S = 1.0
-HEALTH_S = 15.0
+HEALTH_S = 5.0
 CLOSE_LINK_S = 1.2
 UPDATES_A_TURN = 16
 WITH_RESULT = ("done", "cancelled", "failed", "paused")
@@ -100,7 +101,7 @@ class Session:
 
     def start_local(self, home: str, address: str, options: tuple[str, ...]) -> None:
         """Start a backend on this computer and connect; the link tries until it answers."""
-        self.local.start(find_backend(home), address, options)
+        self.local.start(find_backend(home), address, options, ends_with_blender=preferences().stop_backend_at_exit)
         self._local_watched = True
         self.connect(address)
 
@@ -195,14 +196,18 @@ class Session:
         send = {"pause": link.pause, "resume": link.resume, "cancel": link.cancel, "discard": link.discard}[command]
         self._ask(send(job_id), session_state().put_job, f"{command} {job_id}", f"Asking to {command}")
 
-    def refresh(self) -> None:
-        """Ask for the list of jobs."""
+    def refresh(self, quietly: bool = False) -> None:
+        """Ask for the list of jobs; ``quietly`` without a word in the panel."""
         def arrived(jobs: tuple[JobInfo, ...]) -> None:
             session_state().jobs = jobs
             for job in jobs:
                 self._fetch_if_wanted(job)
 
-        self._ask(self._up().jobs(), arrived, "jobs", "Asking for the jobs")
+        asked = self._up().jobs()
+        if quietly:
+            self._pending.append(_Pending(asked, arrived, "jobs", "Asking for the jobs"))
+        else:
+            self._ask(asked, arrived, "jobs", "Asking for the jobs")
 
     def _attach(self, link: Link, job_id: str, budget: int) -> None:
         self._ask(link.attach(job_id, preview_budget=budget), self._take_job, f"attach {job_id}",
@@ -371,6 +376,8 @@ class Session:
         if self._link is not None and state.link.is_up and now >= self._next_health:
             self._next_health = now + HEALTH_S
             self._pending.append(_Pending(self._link.health(), self._take_health, "health", "Asking for its health"))
+            if any(job.state not in ENDED for job in state.jobs):
+                self.refresh(quietly=True)  # jobs of other files are not attached to, and change all the same
         return changed
 
     @staticmethod

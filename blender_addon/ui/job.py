@@ -189,6 +189,8 @@ class INTERNGS_PT_result(TabPanel, bpy.types.Panel):
             row = column.split(factor=0.38)
             row.label(text=label)
             row.label(text=value)
+        if '"cameras"' in splat.interngs_splat.report_json:
+            layout.operator("interngs.add_result_cameras", icon="CAMERA_DATA")
         job = session_state().job(splat.interngs_splat.job_id)
         if job is not None and job.result is not None and splat.interngs_splat.state == "PREVIEW":
             layout.operator("interngs.watch_job", text=f"Fetch All {number(job.result.gaussians)} Gaussians",

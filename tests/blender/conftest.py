@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Real Blender as a module: an empty user folder, the extension loaded as Blender loads it, a hard exit at the end."""
 
+import importlib
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ bpy_missing = importlib.util.find_spec("bpy") is None
 if not bpy_missing:
     _user = tempfile.mkdtemp(prefix="interngs_blender_user_")
     os.environ["BLENDER_USER_RESOURCES"] = _user
+    os.environ["INTERNGS_CLIENT_DIR"] = str(Path(_user) / "interngs_client")
     import bpy
 
 
@@ -40,6 +44,11 @@ def load_extension():
 def extension_name():
     load_extension()
     return EXTENSION
+
+
+@pytest.fixture(scope="session")
+def repository():
+    return ROOT
 
 
 @pytest.fixture
@@ -90,3 +99,78 @@ def addon(extension_name):
     yield root
     root.unregister()
     bpy.context.preferences.addons.remove(entry)
+
+
+BACKEND_PYTHON = next((path for path in (ROOT / ".venv/bin/python", ROOT / ".venv/Scripts/python.exe")
+                       if path.exists()), None)
+
+
+class Server:
+    """A real backend in a process of its own, in the repository's own environment; on one port all along."""
+
+    def __init__(self, folder: Path, pipeline: str | None, require_keys: bool) -> None:
+        self.folder, self.pipeline, self.require_keys = folder, pipeline, require_keys
+        self.address, self.process = "", None
+
+    def command(self) -> list[str]:
+        return [str(BACKEND_PYTHON), "-m", "backend", "--keys", str(self.folder / "keys")]
+
+    def start(self) -> "Server":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "server.toml"
+        lines = ["min_free_bytes = 0", "heartbeat_s = 0.5", 'device = "cpu"']
+        lines += [f'pipeline = "{self.pipeline}"'] if self.pipeline else []
+        config.write_text("\n".join(lines))
+        if self.require_keys and not (self.folder / "keys").exists():
+            subprocess.run([*self.command(), "keys", "init"], cwd=ROOT, capture_output=True, check=True)
+        ready = self.folder / "ready.json"
+        ready.unlink(missing_ok=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "backend" / "pipelines")])
+        environment["STAND_IN_LOG"] = str(self.folder / "work.log")
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.command(), "--config", str(config), "--store", str(self.folder / "store"), "--listen",
+                 self.address or "tcp://127.0.0.1:0", "--ready-file", str(ready),
+                 *(["--require-keys"] if self.require_keys else [])],
+                env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until = time.monotonic() + 60
+        while not ready.exists():
+            assert self.process.poll() is None and time.monotonic() < until, (self.folder / "server.log").read_text()
+            time.sleep(0.05)
+        self.address = json.loads(ready.read_text())["address"]
+        return self
+
+    def pairing_line(self) -> str:
+        made = subprocess.run([*self.command(), "keys", "pair", self.address], cwd=ROOT, capture_output=True, text=True,
+                              check=True).stdout
+        return next(line for line in made.splitlines() if line.startswith("tcp://"))
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+@pytest.fixture
+def new_server(tmp_path):
+    """Start servers: ``new_server()`` with a quick stand-in for the pipeline, ``new_server(real=True)`` with it."""
+    if BACKEND_PYTHON is None:
+        pytest.skip("the backend needs the repository's own .venv: python run.py test makes it")
+    started = []
+
+    def start(real=False, require_keys=False):
+        pipeline = None if real else "stand_in_pipeline:reconstruct"
+        started.append(Server(tmp_path / f"server{len(started)}", pipeline, require_keys))
+        return started[-1].start()
+
+    yield start
+    for each in started:
+        each.stop()

@@ -160,6 +160,8 @@ def snapshot():
     owners |= {f"object {each.name}": each for each in bpy.data.objects}
     for where, owner in owners.items():
         for prop in owner.bl_rna.properties:
+            if prop.identifier == "users" and bpy.app.version < (4, 5):
+                continue  # 4.2's own Scene.copy counts objects of the master collection twice, until the next load
             if prop.type in {"BOOLEAN", "INT", "FLOAT", "STRING", "ENUM"}:
                 value = getattr(owner, prop.identifier)
                 values[where, prop.identifier] = tuple(np.ravel(value)) if getattr(prop, "is_array", False) else value

@@ -67,7 +67,7 @@ def test_start_log_stop(local, input_error, tmp_path, monkeypatch):
     backend = local.LocalBackend()
     command = local.BackendCommand((sys.executable, str(probe)))
     began = time.monotonic()
-    backend.start(command, "tcp://127.0.0.1:5", ("--store", "x"))
+    backend.start(command, "tcp://127.0.0.1:5", ("--store", "x"), ends_with_blender=False)
     assert time.monotonic() - began < 1.0
     wait_for(lambda: any("listening" in line for line in backend.log))
     assert "'--listen', 'tcp://127.0.0.1:5', '--store', 'x'" in backend.log[-1]
@@ -77,6 +77,17 @@ def test_start_log_stop(local, input_error, tmp_path, monkeypatch):
     backend.stop()
     wait_for(lambda: not backend.is_running)
     wait_for(lambda: backend.log[-1] == "bye")
+    assert backend.exit_code == 0
+
+
+def test_it_ends_with_blender_by_its_standard_input(local, tmp_path):
+    probe = tmp_path / "probe.py"
+    probe.write_text("import sys\nprint(sys.argv[-1], flush=True)\nsys.stdin.read()\nprint('bye', flush=True)\n")
+    backend = local.LocalBackend()
+    backend.start(local.BackendCommand((sys.executable, str(probe))), "tcp://127.0.0.1:5")
+    wait_for(lambda: backend.log[-1] == "--stop-with-stdin")
+    backend.stop()
+    wait_for(lambda: not backend.is_running)
     assert backend.exit_code == 0
 
 
