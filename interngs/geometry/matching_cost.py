@@ -86,26 +86,29 @@ class _Sweep:
 
     def plane(self, inverse_depth: float) -> NDArray[np.uint8]:
         """[H, W] cost of the plane at ``inverse_depth``."""
-        photometric, geometric = [], []
+        photometric, charges = [], []
         for source in self.sources:
             mapping = plane_homography(self.camera, source.camera, inverse_depth)
-            depth_ratio = (mapping[2, 0] * self.columns + mapping[2, 1] * self.rows + mapping[2, 2]).astype(np.float32)
-            if depth_ratio.min() <= 0:      # part of the plane lies behind the source
-                photometric.append(np.full(depth_ratio.shape, _UNSEEN))
+            row = (mapping[2] / inverse_depth).astype(np.float32)
+            z = (row[0] * self.columns + row[2]) + row[1] * self.rows
+            if z.min() <= 0:      # part of the plane lies behind the source
+                photometric.append(np.full(z.shape, _UNSEEN))
                 continue
             cost = self.compare(self._warp(source.image, mapping, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE))
             cost[self._warp(source.mask, mapping, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) == 0] = _UNSEEN
             if source.confirmed_inverse_depth is not None:
                 known = self._warp(source.confirmed_inverse_depth, mapping, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
-                charge, hidden = _depth_charge(known, depth_ratio / np.float32(inverse_depth))
+                charge, hidden = _depth_charge(known, z)
                 cost[hidden] = _UNSEEN
-                geometric.append(charge)
+                charges.append(charge)
             photometric.append(cost)
         total = _better_half(photometric)
-        if geometric:
-            stack = np.stack(geometric)
-            total = (1 - DEPTH_WEIGHT) * total + DEPTH_WEIGHT * (stack.max(axis=0) + stack.min(axis=0)) / 2
-        return np.asarray(np.round(total * COST_SCALE), np.uint8)
+        if charges:
+            total *= np.float32(1 - DEPTH_WEIGHT)
+            total += np.float32(DEPTH_WEIGHT / 2) * np.minimum.reduce(charges)
+            total += np.float32(DEPTH_WEIGHT / 2) * np.maximum.reduce(charges)
+        total *= np.float32(COST_SCALE)
+        return np.round(total, out=total).astype(np.uint8)
 
     def _warp(self, image: NDArray[Any], mapping: NDArray[np.float64], interpolation: int, border: int) -> NDArray[Any]:
         return np.asarray(cv2.warpPerspective(image, mapping, (self.camera.width_px, self.camera.height_px),
@@ -117,20 +120,30 @@ def _depth_charge(known: NDArray[np.float32], z: NDArray[np.float32]) -> tuple[N
 
     0 on the source's surface, 1/2 where nothing is known or the point is hidden, 1 in free space.
     """
-    beyond = (z * known - 1) / np.float32(2 * DEPTH_TOLERANCE)
-    there = known > 0
-    charge = np.where(there & (np.abs(beyond) < 1), np.abs(beyond) / 2, np.float32(0.5))
-    charge[there & (beyond <= -1)] = 1
-    return charge, there & (beyond >= 1)
+    beyond = z * known
+    beyond -= 1
+    beyond *= np.float32(0.5 / DEPTH_TOLERANCE)
+    charge = np.abs(beyond)
+    np.minimum(charge, 1, out=charge)
+    charge *= np.float32(0.5)
+    free = beyond <= -1
+    free &= known > 0
+    charge[free] = 1
+    return charge, beyond >= 1
 
 
 def _better_half(costs: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     """[H, W] the best cost, or the mean of the best two where three sources or more see the point."""
-    best, second = costs[0], np.full_like(costs[0], _UNSEEN)
-    seeing = (costs[0] < _UNSEEN).astype(np.uint8)
-    for cost in costs[1:]:
-        second = np.minimum(second, np.maximum(best, cost))
-        best = np.minimum(best, cost)
-        seeing += cost < _UNSEEN
-    mean = np.where(seeing >= 3, (best + second) / 2, best)
-    return np.where(seeing == 0, UNSEEN_COST, mean)
+    best = costs[0]
+    if len(costs) > 1:
+        second = np.maximum(costs[0], costs[1])
+        best = np.minimum(costs[0], costs[1])
+    if len(costs) > 2:
+        third = np.full_like(best, _UNSEEN)
+        for cost in costs[2:]:
+            np.minimum(third, np.maximum(second, cost), out=third)
+            second = np.minimum(second, np.maximum(best, cost))
+            best = np.minimum(best, cost)
+        best = np.where(third < _UNSEEN, (best + second) * np.float32(0.5), best)
+    best[best >= _UNSEEN] = UNSEEN_COST
+    return best

@@ -21,7 +21,7 @@ LEVELS = ((0.5, 3), (1.0, 1))
 """(scale of the working size, sweeps at that scale)."""
 STEP_PX = 0.5
 MAX_PLANES = 256
-P1, P2, EDGE_SCALE = 8, 60, 0.08
+P1, P2, EDGE_SCALE = 8, 100, 0.08
 
 
 @dataclass(frozen=True, eq=False)
