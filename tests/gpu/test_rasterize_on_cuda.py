@@ -43,7 +43,7 @@ def test_cuda_matches_the_reference(rasterize_mode, packed):
     fast = [tensor.cuda().requires_grad_() for tensor in tensors]
     slow = [tensor.double().requires_grad_() for tensor in tensors]
     options = {"sh_degree": 3, "render_mode": "RGB+ED", "rasterize_mode": rasterize_mode}
-    render, alpha, meta = rasterize(*fast, K.cuda(), width, height, backgrounds=background.cuda(), packed=packed,
+    render, _, meta = rasterize(*fast, K.cuda(), width, height, backgrounds=background.cuda(), packed=packed,
                                     absgrad=True, **options)
     meta["means2d"].retain_grad()
     expected, expected_alpha, _ = reference.rasterize(*slow, K.double(), width, height,

@@ -22,6 +22,7 @@
 #include <mutex>
 #include <new>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #if defined(_WIN32)
@@ -367,6 +368,32 @@ INLINE void sh_direction_gradient(int degree, float x, float y, float z, const f
             0.5f * b * (xx - yy) * u[14];
 }
 
+/// Calls body with the degree as a constant.
+template <class Body>
+INLINE auto with_degree(int degree, const Body& body) {
+    switch (degree) {
+        case 0: return body(std::integral_constant<int, 0>());
+        case 1: return body(std::integral_constant<int, 1>());
+        case 2: return body(std::integral_constant<int, 2>());
+        default: return body(std::integral_constant<int, 3>());
+    }
+}
+
+/// A coefficient's three channels (and, unused, one number of its neighbour) for all but the last coefficient.
+INLINE f4 load_rgb(const float* p, bool last) {
+    f4 v = {0, 0, 0, 0};
+    std::memcpy(&v, p, last ? 12 : 16);
+    return v;
+}
+
+/// 0.5 + sum_k basis[k] coefficients[k].
+template <int TERMS>
+INLINE f4 sh_colour(const float* basis, const float* coefficients) {
+    f4 colour = {0.5f, 0.5f, 0.5f, 0};
+    for (int k = 0; k < TERMS; ++k) colour += basis[k] * load_rgb(coefficients + 3 * k, k + 1 == TERMS);
+    return colour;
+}
+
 struct Scene {
     int64_t count;
     const float *means, *quats, *scales, *opacities;
@@ -418,18 +445,15 @@ INLINE bool project_one(const Scene& scene, const Cameras& cameras, const View& 
     if (!(mx + rx > 0 && mx - rx < cameras.width && my + ry > 0 && my - ry < cameras.height)) return false;
     if (!(rx > 0 || ry > 0)) return false;
     if (scene.sh != nullptr) {
-        float d[3], basis[SH_MAX];
-        direction_to(view, m, d);
-        sh_basis(scene.sh_degree, d[0], d[1], d[2], basis);
-        const float* s = scene.sh + 3 * int64_t(scene.sh_stride) * i;
-        const int terms = (scene.sh_degree + 1) * (scene.sh_degree + 1);
-        float r = 0.5f, g = 0.5f, b = 0.5f;
-        for (int k = 0; k < terms; ++k) {
-            r += basis[k] * s[3 * k], g += basis[k] * s[3 * k + 1], b += basis[k] * s[3 * k + 2];
-        }
-        if (!std::isfinite(r + g + b)) return false;
-        float* colour = out.colours + 3 * o;
-        colour[0] = std::max(r, 0.0f), colour[1] = std::max(g, 0.0f), colour[2] = std::max(b, 0.0f);
+        const f4 rgb = with_degree(scene.sh_degree, [&](auto degree) {
+            constexpr int DEGREE = decltype(degree)::value;
+            float d[3], basis[SH_MAX];
+            direction_to(view, m, d);
+            sh_basis(DEGREE, d[0], d[1], d[2], basis);
+            return sh_colour<(DEGREE + 1) * (DEGREE + 1)>(basis, scene.sh + 3 * int64_t(scene.sh_stride) * i);
+        });
+        if (!std::isfinite(rgb[0] + rgb[1] + rgb[2])) return false;
+        for (int j = 0; j < 3; ++j) out.colours[3 * o + j] = std::max(rgb[j], 0.0f);
     }
     const float scale = 1.0f / p.det;
     const float limit = 1 << 24;
@@ -484,30 +508,29 @@ struct ProjectGradientsOut {
 /// What one Gaussian gathers over the views.
 struct GaussianGradient {
     float mean[3] = {}, M[9] = {}, opacity = 0;
-    float sh[3 * SH_MAX] = {};
+    f4 sh[SH_MAX] = {};
 };
 
 INLINE float dot3(const float* a, const float* b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
 
 /// Colour to SH coefficients, position and camera centre.
+template <int DEGREE>
 INLINE void sh_backward(const Scene& scene, const View& view, int64_t i, const float* gradient,
                         GaussianGradient& total, float* centre_gradient) {
+    constexpr int TERMS = (DEGREE + 1) * (DEGREE + 1);
     const float* s = scene.sh + 3 * int64_t(scene.sh_stride) * i;
-    const int terms = (scene.sh_degree + 1) * (scene.sh_degree + 1);
     float d[3], basis[SH_MAX], u[SH_MAX], dd[3];
     const float inverse = direction_to(view, scene.means + 3 * i, d);
-    sh_basis(scene.sh_degree, d[0], d[1], d[2], basis);
-    float colour[3] = {0.5f, 0.5f, 0.5f};
-    for (int k = 0; k < terms; ++k) {
-        for (int j = 0; j < 3; ++j) colour[j] += basis[k] * s[3 * k + j];
-    }
-    float v[3];
+    sh_basis(DEGREE, d[0], d[1], d[2], basis);
+    const f4 colour = sh_colour<TERMS>(basis, s);
+    f4 v = {0, 0, 0, 0};
     for (int j = 0; j < 3; ++j) v[j] = colour[j] > 0 ? gradient[j] : 0.0f;
-    for (int k = 0; k < terms; ++k) {
-        for (int j = 0; j < 3; ++j) total.sh[3 * k + j] += basis[k] * v[j];
-        u[k] = dot3(v, s + 3 * k);
+    for (int k = 0; k < TERMS; ++k) {
+        total.sh[k] += basis[k] * v;
+        const f4 product = v * load_rgb(s + 3 * k, k + 1 == TERMS);
+        u[k] = product[0] + product[1] + product[2];
     }
-    sh_direction_gradient(scene.sh_degree, d[0], d[1], d[2], u, dd);
+    sh_direction_gradient(DEGREE, d[0], d[1], d[2], u, dd);
     const float radial = dot3(dd, d);
     for (int j = 0; j < 3; ++j) {
         const float g = (dd[j] - radial * d[j]) * inverse;
@@ -574,7 +597,9 @@ void project_one_backward(const Scene& scene, const Cameras& cameras, const View
     }
     float v_centre[3] = {0, 0, 0};
     if (scene.sh != nullptr && in.colours != nullptr) {
-        sh_backward(scene, view, i, in.colours + 3 * o, total, v_centre);
+        with_degree(scene.sh_degree, [&](auto degree) {
+            sh_backward<decltype(degree)::value>(scene, view, i, in.colours + 3 * o, total, v_centre);
+        });
     }
     if (pose == nullptr) return;
     for (int j = 0; j < 3; ++j) {
@@ -609,11 +634,11 @@ void project_backward(const Scene& scene, const Cameras& cameras, const int32_t*
     const auto views = make_views(cameras);
     const int64_t chunks = (scene.count + GAUSSIANS_PER_CHUNK - 1) / GAUSSIANS_PER_CHUNK;
     std::vector<double> partial(out.viewmats ? chunks * cameras.count * 12 : 0, 0.0);
-    const int used = scene.sh ? 3 * (scene.sh_degree + 1) * (scene.sh_degree + 1) : 0;
+    const int terms = scene.sh ? (scene.sh_degree + 1) * (scene.sh_degree + 1) : 0;
     parallel_chunks(scene.count, GAUSSIANS_PER_CHUNK, [&](int64_t begin, int64_t end) {
         double* poses = out.viewmats ? partial.data() + begin / GAUSSIANS_PER_CHUNK * cameras.count * 12 : nullptr;
         for (int64_t i = begin; i < end; ++i) {
-            float unit[4] = {}, R[9], M[9];
+            float unit[4] = {}, R[9] = {}, M[9] = {};
             bool visible = false;
             GaussianGradient total;
             float inverse = 0;
@@ -635,8 +660,10 @@ void project_backward(const Scene& scene, const Cameras& cameras, const int32_t*
             out.opacities[i] = total.opacity;
             if (out.sh != nullptr) {
                 float* g = out.sh + 3 * int64_t(scene.sh_stride) * i;
-                std::copy_n(total.sh, used, g);
-                std::fill_n(g + used, 3 * scene.sh_stride - used, 0.0f);
+                // Four lanes each; the next coefficient overwrites the last one.
+                for (int k = 0; k + 1 < terms; ++k) std::memcpy(g + 3 * k, &total.sh[k], 16);
+                std::memcpy(g + 3 * (terms - 1), &total.sh[terms - 1], 12);
+                std::fill_n(g + 3 * terms, 3 * (scene.sh_stride - terms), 0.0f);
             }
         }
     });
@@ -656,14 +683,16 @@ void project_backward(const Scene& scene, const Cameras& cameras, const int32_t*
 // ---------------------------------------------------------------------------------------------------------------
 
 constexpr int TILE_W = 64;
-constexpr int TILE_H = 32;
+constexpr int TILE_H_MAX = 64;
+constexpr int TILES_MIN = 32;  // below that, tiles of half the height share the work better
 constexpr int STRIDE = TILE_W + LANES;  // a vector that begins in the tile may end in the padding
-constexpr int PLANE = STRIDE * TILE_H;
-constexpr int SEGMENTS_MAX = TILE_H * (TILE_W / LANES);
+constexpr int PLANE = STRIDE * TILE_H_MAX;
+constexpr int TILE_PIXELS = TILE_W * TILE_H_MAX;
+constexpr int SEGMENTS_MAX = TILE_H_MAX * (TILE_W / LANES);
 constexpr int64_t VISIBLE_PER_CHUNK = 8192;
 constexpr int GRADIENTS = 12;  // mean 2, conic 3, opacity 1, colour 4, |mean| 2
 
-struct Record {            // one visible Gaussian; one cache line
+struct alignas(64) Record {  // one visible Gaussian; one cache line
     float mx, my;          // pixels
     float A, B, C;         // exponent base 2: A dx^2 + B dx dy + C dy^2
     float opacity;
@@ -689,7 +718,7 @@ struct Rectangle {  // of tiles, half open
 
 /// What the backward pass needs of one composited image.
 struct Composite {
-    int width, height, tiles_x, tiles_y;
+    int width, height, tile_h, tiles_x, tiles_y;
     int64_t visible;
     Buffer<Record> records;
     Buffer<Rectangle> rectangles;
@@ -701,7 +730,7 @@ struct Composite {
     Buffer<uint32_t> tile_begin;   // [tiles + 1]
     Buffer<uint32_t> tile_done;    // entries composited before every pixel had stopped
     Buffer<uint32_t> stop_count;   // [tiles]
-    Buffer<Stop> stops;            // [tiles, TILE_W * TILE_H]
+    Buffer<Stop> stops;            // [tiles, TILE_PIXELS]
     Buffer<float> transmittance;   // [H, W]
     Buffer<float> slots;           // [entries, GRADIENTS]
 };
@@ -737,7 +766,7 @@ struct Splats {
 };
 
 /// Fills the record and tile rectangle of Gaussian i.  False when it touches no pixel of the image.
-INLINE bool make_record(const Splats& in, int64_t i, int width, int height, Record& r, Rectangle& box) {
+INLINE bool make_record(const Splats& in, int64_t i, const Composite& image, Record& r, Rectangle& box) {
     const float a = in.conics[3 * i], b = in.conics[3 * i + 1], c = in.conics[3 * i + 2];
     const float* rgb = in.colours + 3 * i;
     r.mx = in.means2d[2 * i], r.my = in.means2d[2 * i + 1];
@@ -746,11 +775,11 @@ INLINE bool make_record(const Splats& in, int64_t i, int width, int height, Reco
     const float rx = in.radii[2 * i], ry = in.radii[2 * i + 1];
     const int x0 = static_cast<int>(std::max(0.0f, std::floor(r.mx - rx)));
     const int y0 = static_cast<int>(std::max(0.0f, std::floor(r.my - ry)));
-    const int x1 = static_cast<int>(std::min(static_cast<float>(width), std::ceil(r.mx + rx)));
-    const int y1 = static_cast<int>(std::min(static_cast<float>(height), std::ceil(r.my + ry)));
+    const int x1 = static_cast<int>(std::min(static_cast<float>(image.width), std::ceil(r.mx + rx)));
+    const int y1 = static_cast<int>(std::min(static_cast<float>(image.height), std::ceil(r.my + ry)));
     if (x0 >= x1 || y0 >= y1) return false;
     box.x0 = static_cast<uint16_t>(x0 / TILE_W), box.x1 = static_cast<uint16_t>((x1 - 1) / TILE_W + 1);
-    box.y0 = static_cast<uint16_t>(y0 / TILE_H), box.y1 = static_cast<uint16_t>((y1 - 1) / TILE_H + 1);
+    box.y0 = static_cast<uint16_t>(y0 / image.tile_h), box.y1 = static_cast<uint16_t>((y1 - 1) / image.tile_h + 1);
     r.A = 0.5f * LOG2_E * a, r.B = LOG2_E * b, r.C = 0.5f * LOG2_E * c;
     // The rows' spans, from the very numbers that the exponent is evaluated with; a little generous, because the
     // alpha test decides.
@@ -808,7 +837,7 @@ uint64_t* bin_records(const Splats& in, Composite& out) {
         for (int64_t i = begin; i < end; ++i) {
             record_of[i] = NONE;
             if (in.radii[2 * i] == 0 && in.radii[2 * i + 1] == 0) continue;
-            if (!make_record(in, i, out.width, out.height, records[at], boxes[at])) continue;
+            if (!make_record(in, i, out, records[at], boxes[at])) continue;
             tiles += int64_t(boxes[at].x1 - boxes[at].x0) * (boxes[at].y1 - boxes[at].y0);
             record_of[i] = static_cast<uint32_t>(at++);
         }
@@ -874,51 +903,77 @@ void bin_tiles(const uint64_t* order, Composite& out) {
     });
 }
 
-struct Segment {    // eight neighbouring pixels of a row
-    int32_t offset;  // in the plane
-    float dx, dy;    // from the first pixel to the Gaussian
-    float c;         // C dy^2
+struct TileBounds {
+    int x0, y0, columns, rows;
 };
 
-/// The vectors of pixels that a Gaussian reaches in a tile.
-INLINE int find_segments(const Record& r, int tile_x, int tile_y, int rows, Segment* out) {
-    const float mx = r.mx - (tile_x * TILE_W + 0.5f), my = r.my - (tile_y * TILE_H + 0.5f);
+INLINE TileBounds bounds_of(const Composite& c, int tile) {
+    const int x0 = tile % c.tiles_x * TILE_W, y0 = tile / c.tiles_x * c.tile_h;
+    return {x0, y0, std::min(TILE_W, c.width - x0), std::min(c.tile_h, c.height - y0)};
+}
+
+/// The vectors of eight neighbouring pixels of a row that a Gaussian reaches in a tile, listed in `order`.
+struct Segments {
+    int32_t offset[SEGMENTS_MAX];                                      // of the first pixel in the plane
+    float dx[SEGMENTS_MAX];                                            // from the first pixel to the Gaussian
+    float dy[SEGMENTS_MAX], b[SEGMENTS_MAX], c[SEGMENTS_MAX];          // dy, B dy, C dy^2
+    int32_t order[SEGMENTS_MAX + 2];
+};
+
+INLINE void find_row_spans(const Record& r, float mx, f8 dy, i8& first, i8& last) {
+    const f8 square = splat(r.k1) - splat(r.k2) * dy * dy;
+    float half_width[LANES];
+    store(half_width, maximum(square, splat(0.0f)));
+    for (int k = 0; k < LANES; ++k) half_width[k] = __builtin_sqrtf(half_width[k]);
+    const f8 half = load(half_width), middle = splat(mx + 1.0f) + splat(r.k3) * dy;
+    const f8 zero = splat(0.0f), end = splat(static_cast<float>(TILE_W));
+    const f8 to = minimum(maximum(middle + half + splat(0.02f), zero), end);
+    first = __builtin_convertvector(minimum(maximum(middle - half - splat(0.02f), zero), end), i8);
+    last = __builtin_convertvector(only(square >= zero, to), i8);
+}
+
+INLINE int find_segments(const Record& r, const TileBounds& b, Segments& out) {
+    const float mx = r.mx - (b.x0 + 0.5f), my = r.my - (b.y0 + 0.5f);
     const int y0 = static_cast<int>(std::max(0.0f, my - r.reach_y));
-    const int y1 = static_cast<int>(std::min(static_cast<float>(rows), my + r.reach_y + 1.0f));
-    int n = 0;
+    const int y1 = static_cast<int>(std::min(static_cast<float>(b.rows), my + r.reach_y + 1.0f));
     const f8 lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    const i8 row = {0, 1, 2, 3, 4, 5, 6, 7};
+    int n = 0;
     for (int base = y0; base < y1; base += LANES) {
         const f8 dy = splat(my - base) - lane;
-        const f8 square = splat(r.k1) - splat(r.k2) * dy * dy;
-        f8 half = maximum(square, splat(0.0f));
-        for (int k = 0; k < LANES; ++k) half[k] = __builtin_sqrtf(half[k]);
-        const f8 middle = splat(mx + 1.0f) + splat(r.k3) * dy;
-        const f8 zero = splat(0.0f), end = splat(static_cast<float>(TILE_W));
-        const f8 from = minimum(maximum(middle - half - splat(0.02f), zero), end);
-        f8 to = minimum(maximum(middle + half + splat(0.02f), zero), end);
-        to = only(square >= zero, to);
-        int32_t first[LANES], last[LANES];
-        const i8 first8 = __builtin_convertvector(from, i8), last8 = __builtin_convertvector(to, i8);
-        std::memcpy(first, &first8, sizeof first);
-        std::memcpy(last, &last8, sizeof last);
-        const int count = std::min(LANES, y1 - base);
-        for (int k = 0; k < count; ++k) {
-            const float dy_k = my - (base + k);
-            Segment s = {(base + k) * STRIDE + first[k], mx - first[k], dy_k, r.C * dy_k * dy_k};
-            if (r.vectors == 1) {
-                out[n] = s;
-                n += last[k] > first[k];
-            } else if (r.vectors == 2) {
-                out[n] = s;
-                n += last[k] > first[k];
-                s.offset += LANES, s.dx -= LANES;
-                out[n] = s;
-                n += last[k] > first[k] + LANES;
-            } else {
-                for (int x = first[k]; x < last[k]; x += LANES) {
-                    out[n++] = s;
-                    s.offset += LANES, s.dx -= LANES;
+        i8 first, last;
+        find_row_spans(r, mx, dy, first, last);
+        const i8 offset = (splat(int32_t(base)) + row) * STRIDE + first;
+        const f8 dx = splat(mx) - __builtin_convertvector(first, f8);
+        const f8 bdy = splat(r.B) * dy, c = splat(r.C) * dy * dy;
+        last = (splat(int32_t(base)) + row) < splat(int32_t(y1)) ? last : first;
+        if (r.vectors != 0) {
+            // One or two vectors per row: slots for all of them, the order lists those that hold pixels.  Without
+            // branches, because the rows of small Gaussians are unpredictable.
+            for (int part = 0; part < r.vectors; ++part) {
+                const int at = 2 * (base - y0) + part * LANES;
+                const i8 shift = splat(int32_t(part * LANES));
+                std::memcpy(out.offset + at, &(const i8&)(offset + shift), sizeof shift);
+                store(out.dx + at, dx - __builtin_convertvector(shift, f8));
+                store(out.dy + at, dy), store(out.b + at, bdy), store(out.c + at, c);
+                int32_t holds[LANES];
+                const i8 any = last > first + shift;
+                std::memcpy(holds, &any, sizeof any);
+                for (int k = 0; k < LANES; ++k) {
+                    out.order[n] = at + k;
+                    n -= holds[k];
                 }
+            }
+            continue;
+        }
+        int32_t from[LANES], to[LANES];
+        std::memcpy(from, &first, sizeof from);
+        std::memcpy(to, &last, sizeof to);
+        for (int k = 0; k < LANES; ++k) {
+            for (int x = from[k]; x < to[k]; x += LANES, ++n) {
+                out.offset[n] = (base + k) * STRIDE + x, out.dx[n] = mx - x;
+                out.dy[n] = dy[k], out.b[n] = bdy[k], out.c[n] = c[k];
+                out.order[n] = n;
             }
         }
     }
@@ -926,8 +981,8 @@ INLINE int find_segments(const Record& r, int tile_x, int tile_y, int rows, Segm
 }
 
 /// Opacity times the Gaussian at the eight pixels of a segment.
-INLINE f8 gaussian_at(const Record& r, f8 dx, f8 dy, f8 c) {
-    const f8 exponent = dx * (splat(r.A) * dx + splat(r.B) * dy) + c;
+INLINE f8 gaussian_at(const Record& r, f8 dx, f8 b, f8 c) {
+    const f8 exponent = dx * (splat(r.A) * dx + b) + c;
     return splat(r.opacity) * exp2_negative(exponent);
 }
 
@@ -936,15 +991,6 @@ struct Image {
     bool expected_depth;  // last channel divided by alpha
     const float* background;
 };
-
-struct TileBounds {
-    int x0, y0, columns, rows;
-};
-
-INLINE TileBounds bounds_of(const Composite& c, int tile) {
-    const int x0 = tile % c.tiles_x * TILE_W, y0 = tile / c.tiles_x * TILE_H;
-    return {x0, y0, std::min(TILE_W, c.width - x0), std::min(TILE_H, c.height - y0)};
-}
 
 constexpr float ALPHA_FLOOR = 1e-10f;  // expected depth divides by at least this
 
@@ -969,12 +1015,12 @@ void write_tile(const Composite& out, const TileBounds& b, const float* plane_t,
 }
 
 /// Notes the pixels of these segments that have just stopped; returns how many.
-int note_stops(const float* plane_t, const Segment* segments, int n, uint32_t position, uint8_t* stopped, Stop* stops,
-               uint32_t& count) {
+int note_stops(const float* plane_t, const Segments& segments, int n, uint32_t position, uint8_t* stopped,
+               Stop* stops, uint32_t& count) {
     int found = 0;
     for (int j = 0; j < n; ++j) {
         for (int k = 0; k < LANES; ++k) {
-            const int at = segments[j].offset + k;
+            const int at = segments.offset[segments.order[j]] + k;
             if (std::signbit(plane_t[at]) && !stopped[at]) {
                 stopped[at] = 1;
                 stops[count++] = {position, static_cast<uint32_t>(at)};
@@ -990,21 +1036,21 @@ void composite_tile(Composite& out, int tile, const Image& image, float* render,
     // T > 0: still open.  A stopped pixel holds -T, so that every later Gaussian fails its test against the minimum.
     alignas(64) float planes[(K + 1) * PLANE];
     alignas(64) uint8_t stopped[PLANE];
-    Segment segments[SEGMENTS_MAX + 2];
+    Segments segments;
     float* plane_t = planes + K * PLANE;
     const TileBounds b = bounds_of(out, tile);
-    std::fill_n(planes, K * PLANE, 0.0f);
-    std::fill_n(plane_t, PLANE, -1.0f);
-    std::fill_n(stopped, PLANE, uint8_t(1));
+    const int used = b.rows * STRIDE;
+    for (int k = 0; k < K; ++k) std::fill_n(planes + k * PLANE, used, 0.0f);
+    std::fill_n(plane_t, used, -1.0f);
+    std::fill_n(stopped, used, uint8_t(1));
     for (int y = 0; y < b.rows; ++y) {
         std::fill_n(plane_t + y * STRIDE, b.columns, 1.0f);
         std::fill_n(stopped + y * STRIDE, b.columns, uint8_t(0));
     }
-    const int tile_x = tile % out.tiles_x, tile_y = tile / out.tiles_x;
     const uint32_t begin = out.tile_begin.get()[tile], end = out.tile_begin.get()[tile + 1];
     const Entry* entries = out.entries.get();
     const Record* records = out.records.get();
-    Stop* stops = out.stops.get() + int64_t(tile) * TILE_W * TILE_H;
+    Stop* stops = out.stops.get() + int64_t(tile) * TILE_PIXELS;
     uint32_t stop_count = 0;
     int open = b.rows * b.columns;
     uint32_t i = begin;
@@ -1012,13 +1058,13 @@ void composite_tile(Composite& out, int tile, const Image& image, float* render,
     for (; i < end && open > 0; ++i) {
         if (i + 4 < end) __builtin_prefetch(records + entries[i + 4].record);
         const Record& r = records[entries[i].record];
-        const int n = find_segments(r, tile_x, tile_y, b.rows, segments);
+        const int n = find_segments(r, b, segments);
         i8 stopping = splat(0);
         for (int j = 0; j < n; ++j) {
-            const Segment& s = segments[j];
-            const f8 g = gaussian_at(r, splat(s.dx) - lane, splat(s.dy), splat(s.c));
+            const int s = segments.order[j];
+            const f8 g = gaussian_at(r, splat(segments.dx[s]) - lane, splat(segments.b[s]), splat(segments.c[s]));
             const f8 a = only(g >= splat(ALPHA_MIN), minimum(g, splat(ALPHA_MAX)));
-            float* at = planes + s.offset;
+            float* at = planes + segments.offset[s];
             const f8 t = load(at + K * PLANE);
             const f8 weight = t * a, after = t - weight;
             const i8 go = after > splat(TRANSMITTANCE_MIN);
@@ -1040,10 +1086,14 @@ void composite_tile(Composite& out, int tile, const Image& image, float* render,
 }
 
 void composite_forward(const Splats& in, const Image& image, Composite& out, float* render, float* alpha) {
-    out.tiles_x = (out.width + TILE_W - 1) / TILE_W, out.tiles_y = (out.height + TILE_H - 1) / TILE_H;
+    // Depends on the image alone, because the order in which gradients are summed follows the tiles.
+    out.tiles_x = (out.width + TILE_W - 1) / TILE_W;
+    const int tall = (out.height + TILE_H_MAX - 1) / TILE_H_MAX;
+    out.tile_h = out.tiles_x * tall >= TILES_MIN ? TILE_H_MAX : TILE_H_MAX / 2;
+    out.tiles_y = (out.height + out.tile_h - 1) / out.tile_h;
     const int tiles = out.tiles_x * out.tiles_y;
     out.tile_done.resize(tiles), out.stop_count.resize(tiles);
-    out.stops.resize(int64_t(tiles) * TILE_W * TILE_H);
+    out.stops.resize(int64_t(tiles) * TILE_PIXELS);
     out.transmittance.resize(int64_t(out.width) * out.height);
     bin_tiles(bin_records(in, out), out);
     parallel(tiles, [&](int64_t tile) {
@@ -1100,10 +1150,10 @@ void composite_tile_backward(Composite& ctx, int tile, const Image& image, const
     // Walks back to front with T before each Gaussian and the light S behind it.  A pixel that stopped early holds
     // T = S = 0, which passes nothing, until the walk reaches its stop.
     alignas(64) float planes[(K + 3) * PLANE];
-    Segment segments[SEGMENTS_MAX + 2];
+    Segments segments;
     float *plane_t = planes + K * PLANE, *plane_s = plane_t + PLANE, *behind = plane_s + PLANE;
     const TileBounds b = bounds_of(ctx, tile);
-    std::fill_n(planes, (K + 3) * PLANE, 0.0f);
+    for (int k = 0; k < K + 2; ++k) std::fill_n(planes + k * PLANE, b.rows * STRIDE, 0.0f);
     read_tile_gradients<K>(ctx, b, image, gradients, planes, behind);
     const auto open_pixel = [&](int at) {
         const int64_t pixel = int64_t(b.y0 + at / STRIDE) * ctx.width + b.x0 + at % STRIDE;
@@ -1113,11 +1163,10 @@ void composite_tile_backward(Composite& ctx, int tile, const Image& image, const
     for (int y = 0; y < b.rows; ++y) {
         for (int x = 0; x < b.columns; ++x) open_pixel(y * STRIDE + x);
     }
-    const Stop* stops = ctx.stops.get() + int64_t(tile) * TILE_W * TILE_H;
+    const Stop* stops = ctx.stops.get() + int64_t(tile) * TILE_PIXELS;
     uint32_t stop_count = ctx.stop_count.get()[tile];
     for (uint32_t k = 0; k < stop_count; ++k) plane_t[stops[k].pixel] = plane_s[stops[k].pixel] = 0;
 
-    const int tile_x = tile % ctx.tiles_x, tile_y = tile / ctx.tiles_x;
     const uint32_t begin = ctx.tile_begin.get()[tile], end = ctx.tile_begin.get()[tile + 1];
     const Entry* entries = ctx.entries.get();
     const Record* records = ctx.records.get();
@@ -1129,15 +1178,15 @@ void composite_tile_backward(Composite& ctx, int tile, const Image& image, const
     for (uint32_t i = done; i-- > begin;) {
         if (i >= begin + 4) __builtin_prefetch(records + entries[i - 4].record);
         const Record& r = records[entries[i].record];
-        const int n = find_segments(r, tile_x, tile_y, b.rows, segments);
+        const int n = find_segments(r, b, segments);
         f8 m0 = zero, mx = zero, my = zero, mxx = zero, mxy = zero, myy = zero, abs_x = zero, abs_y = zero;
         f8 colour[4] = {zero, zero, zero, zero};
         for (int j = 0; j < n; ++j) {
-            const Segment& s = segments[j];
-            const f8 dx = splat(s.dx) - lane, dy = splat(s.dy);
-            const f8 g = gaussian_at(r, dx, dy, splat(s.c));
+            const int s = segments.order[j];
+            const f8 dx = splat(segments.dx[s]) - lane, dy = splat(segments.dy[s]);
+            const f8 g = gaussian_at(r, dx, splat(segments.b[s]), splat(segments.c[s]));
             const f8 a = only(g >= splat(ALPHA_MIN), minimum(g, splat(ALPHA_MAX)));
-            float* at = planes + s.offset;
+            float* at = planes + segments.offset[s];
             const f8 inverse = one / (one - a);
             const f8 t = load(at + K * PLANE) * inverse, light = load(at + (K + 1) * PLANE);
             const f8 w = a * t;

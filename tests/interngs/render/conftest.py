@@ -83,7 +83,7 @@ def _is_decided(scene: Scene) -> bool:
 
 @pytest.fixture(scope="session")
 def make_scene() -> Callable[..., Scene]:
-    """Builds (and remembers) the first random scene in which float32 and float64 make the same decisions (or any, not ``decided``)."""
+    """Builds (and remembers) random scenes, by default ones in which float32 and float64 make the same decisions."""
     made: dict[tuple[int, ...], Scene] = {}
 
     def make(count: int = 150, cameras: int = 2, width: int = 71, height: int = 45, seed: int = 0,
