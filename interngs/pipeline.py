@@ -77,6 +77,8 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
     if config.threads:
         torch.set_num_threads(config.threads)
         set_threads(config.threads)
+    if not resume:
+        work.checkpoints.clear()
     atomic_write(work.config, json.dumps(config.to_dict(), indent=1).encode())
     yield Log(f"Rendering with {device_reason}.")
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +42,6 @@ def run(arguments: list[str]) -> None:
     if not EXAMPLE.is_dir():
         raise InputError("no-example", f"The example capture is not at {EXAMPLE}.",
                          "Run the demo from a checkout of the project.")
-    shutil.rmtree(options.output, ignore_errors=True)
     files = find_capture(EXAMPLE)
     split = find_split(EXAMPLE, TRAINING_VIEWS)
     report = evaluate(files, list(split.train), list(split.held_out), options.config, options.output, console)

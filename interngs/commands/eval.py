@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ..config import PipelineConfig
 from ..errors import InputError
 from ..evaluate.held_out import HeldOutView, mean_metrics, measure
 from ..evaluate.lpips import Lpips
-from ..evaluate.report import ComparisonRow, save_comparison
+from ..evaluate.report import ComparisonRow, save_comparison, write_report
 from ..events import Done
 from ..formats.detect import find_capture
 from ..formats.split import find_split
@@ -23,7 +22,6 @@ from ..images.load import load_capture
 from ..pipeline import reconstruct
 from ..render.device import choose_device
 from ..scene.capture import Capture, CaptureFiles
-from ..storage import atomic_write
 from .options import CapturePath, OutputFolder, Settings, parse, preset_in
 from .progress import Interrupt, show
 from .reconstruct import write_result
@@ -85,7 +83,7 @@ def write_evaluation(done: Done, unseen: Capture, config: PipelineConfig, output
     report["seconds"] = done.report["seconds"]["total"]
     report["stage_seconds"] = done.report["seconds"]
     write_result(output, done)
-    atomic_write(output / "report.json", json.dumps(report, indent=1).encode())
+    write_report(output / "report.json", report)
     save_comparison(output / "comparison.png", [comparison_row(result) for result in results])
     return report
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from ..config import PipelineConfig
 from ..errors import InputError
+from ..evaluate.report import write_report
 from ..events import Done
 from ..formats.colmap import write_colmap_text
 from ..formats.detect import find_capture
@@ -21,7 +21,6 @@ from ..formats.transforms_json import write_transforms_json
 from ..images.load import load_capture
 from ..pipeline import reconstruct
 from ..scene.cameras import Camera
-from ..storage import atomic_write
 from .options import CapturePath, OutputFolder, Settings, parse, preset_in
 from .progress import Interrupt, show
 
@@ -77,7 +76,7 @@ def write_result(folder: Path, done: Done) -> None:
         write_transforms_json(folder / "transforms.json", cameras)
         write_colmap_text(folder / "sparse" / "0", cameras)
     write_ply(folder / "result.ply", done.gaussians, comments=ply_facts(done))
-    atomic_write(folder / "report.json", json.dumps(done.report, indent=1).encode())
+    write_report(folder / "report.json", done.report)
 
 
 def report_cameras(done: Done) -> dict[str, Camera]:

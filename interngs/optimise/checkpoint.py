@@ -70,6 +70,11 @@ class CheckpointStore:
         matches = (_NAME.fullmatch(entry.name) for entry in self.folder.iterdir() if entry.is_dir())
         return sorted(int(match.group(1)) for match in matches if match)
 
+    def clear(self) -> None:
+        """Forget all checkpoints, for a run that starts anew in the same folder."""
+        for step in self.steps():
+            shutil.rmtree(self.folder / f"step-{step:08d}", ignore_errors=True)
+
     def latest(self) -> Checkpoint | None:
         """The newest readable checkpoint, or ``None`` when there is none.
 

@@ -71,6 +71,12 @@ def test_a_stopped_run_says_so_and_resumes_to_the_same_result(wall_capture: Capt
         assert np.array_equal(getattr(whole.gaussians, name), getattr(resumed.gaussians, name)), name
 
 
+def test_a_new_run_in_an_old_folder_forgets_the_old_checkpoints(wall_capture: Capture, tmp_path: Path) -> None:
+    list(reconstruct(wall_capture, config(steps=12), tmp_path))
+    list(reconstruct(wall_capture, config(steps=5), tmp_path))
+    assert [entry.name for entry in (tmp_path / "checkpoints").iterdir()] == ["step-00000005"]
+
+
 def test_a_run_stopped_during_geometry_just_ends(wall_capture: Capture, tmp_path: Path) -> None:
     events = list(reconstruct(wall_capture, config(), tmp_path, should_stop=lambda: True))
     assert not any(isinstance(event, Done) for event in events)
