@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import signal
@@ -51,6 +52,8 @@ def serve(config: ServerConfig, ready_file: Path | None = None, stop_with_stdin:
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: server.stopped.set())
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1)       # for an operator: where every thread is, to standard error
     if stop_with_stdin:
         threading.Thread(target=_wait_for_stdin, args=(server.stopped,), daemon=True).start()
     server.start()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -52,6 +53,10 @@ class Control:
         self.activity = 0
         self.idle = threading.Event()
 
+    def shut_down(self) -> None:
+        """Stop with a checkpoint, unless something else was wanted first."""
+        self.stop_mode = self.stop_mode or "shutdown"
+
     def should_stop(self) -> bool:
         """Asked by the pipeline at every step: also counted as activity."""
         self.activity += 1
@@ -62,6 +67,8 @@ def main() -> int:
     """Run one job; the exit code is 0 when its end was reported."""
     commands, reports = _take_over_streams()
     faulthandler.enable()
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     work = read_record(commands)
     if not isinstance(work, Work):
@@ -71,6 +78,9 @@ def main() -> int:
     if work.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(work.gpu)
     reporter, control = Reporter(reports), Control()
+    # Ctrl-C and a service manager signal the whole group: the front process says what to do, or the pipe's end does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: control.shut_down())
     lock = FileLock(Path(work.folder) / "lock")
     if not lock.acquire(_LOCK_WAIT_S):
         # An older worker of this job still ends; the front process tries again.
@@ -157,4 +167,7 @@ def _beat(reporter: Reporter, control: Control) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    logging.shutdown()
+    # Everything is reported and on disk; taking torch and CUDA down in good order would only hold the slot for seconds.
+    os._exit(exit_code)

@@ -48,6 +48,7 @@ class Connection:
         self._keys, self._server_key = keys, server_key
         self.poller = zmq.Poller()
         self.protocol = PROTOCOL
+        self._broken = False
         self.control = self._open(port, CONTROL_FRAME_BYTES)
         self._monitor = self.control.get_monitor_socket(_MONITORED)
         self.poller.register(self._monitor, zmq.POLLIN)
@@ -76,16 +77,23 @@ class Connection:
 
     def send_hello(self, message: Message, request_id: str) -> None:
         """Send the hello, in the framing that every server reads."""
-        self.control.send_multipart(encode(message, request_id, PROTOCOL_MIN), copy=False)
+        self._send(self.control, message, request_id, PROTOCOL_MIN)
 
     def send(self, message: Message, request_id: str = "") -> None:
         """Queue a message on the control lane."""
-        self.control.send_multipart(encode(message, request_id, self.protocol), copy=False)
+        self._send(self.control, message, request_id, self.protocol)
 
     def send_bulk(self, message: Message, request_id: str) -> None:
         """Queue a message on the bulk lane."""
         assert self.bulk is not None
-        self.bulk.send_multipart(encode(message, request_id, self.protocol), copy=False)
+        self._send(self.bulk, message, request_id, self.protocol)
+
+    def _send(self, lane: zmq.Socket[bytes], message: Message, request_id: str, protocol: int) -> None:
+        """Queue a message without ever waiting: a DEALER whose peer is gone would wait for ever."""
+        try:
+            lane.send_multipart(encode(message, request_id, protocol), zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            self._broken = True
 
     def receive(self, lane: zmq.Socket[bytes]) -> Iterator[Envelope]:
         """Messages that wait on a lane; a bounded number, so that the lanes take turns."""
@@ -101,7 +109,7 @@ class Connection:
 
     def trouble(self) -> Trouble | None:
         """What the monitor has seen since the last call, if the connection ended."""
-        found: Trouble | None = None
+        found: Trouble | None = Trouble() if self._broken else None
         while self._monitor.poll(0):
             event = int(recv_monitor_message(self._monitor)["event"])
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
