@@ -14,15 +14,17 @@ from rich.table import Table
 
 from ..errors import InputError
 from ..formats.detect import find_capture
-from ..formats.ply import read_ply
+from ..formats.registry import FORMATS, read_splat
 from ..scene.capture import CaptureFiles
 from ..scene.gaussians import Gaussians
 from .options import parse
 
+SPLAT_ENDINGS = tuple(ending for known in FORMATS for ending in known.extensions)
+
 
 @dataclass(frozen=True)
 class Info:
-    """Say what a capture (folder or pose file) or a splat (.ply) holds."""
+    """Say what a capture (folder or pose file) or a splat file holds."""
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")]
     """The capture or splat."""
@@ -34,8 +36,8 @@ def run(arguments: list[str]) -> None:
     console = Console()
     if not path.exists():
         raise InputError("no-such-path", f"{path} does not exist.", "Check the path.")
-    if path.suffix.lower() == ".ply":
-        splat = read_ply(path)
+    if path.is_file() and path.name.lower().endswith(SPLAT_ENDINGS):
+        splat = read_splat(path)
         console.print(splat_table(splat.gaussians))
         for line in [*splat.comments, *splat.warnings]:
             console.print(line, highlight=False)

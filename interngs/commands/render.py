@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ..errors import InputError
 from ..formats.detect import find_capture
-from ..formats.ply import read_ply
+from ..formats.registry import read_splat
 from ..images.load import load_capture
 from ..render.device import choose_device
 from ..render.view import ViewRenderer
@@ -26,7 +26,7 @@ from .reconstruct import checked_indices
 
 @dataclass(frozen=True)
 class Render:
-    """Render a splat (.ply) from the cameras of a capture: one PNG per view, and its depth as 32-bit TIFF."""
+    """Render a splat from the cameras of a capture: one PNG per view, and its depth as 32-bit TIFF."""
 
     splat: SplatPath
     """The splat file."""
@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> None:
     chosen = checked_indices(options.views, len(files.views)) or list(range(len(files.views)))
     capture = load_capture(files, chosen, options.max_side_px)
     device, reason = choose_device(options.device)
-    renderer = ViewRenderer(read_ply(options.splat).gaussians, device)
+    renderer = ViewRenderer(read_splat(options.splat, "opencv").gaussians, device)
     Console(stderr=True).print(f"Rendering {len(capture.views)} views with {reason}.")
     for index, view in zip(chosen, capture.views, strict=True):
         if view.camera is None:
