@@ -22,13 +22,20 @@ GeometryMethod = Literal["auto", "dust3r", "plane-sweep", "given-depth"]
 
 
 def choose_geometry(
-    capture: Capture, requested: GeometryMethod = "auto", device: Literal["auto", "cpu", "cuda"] = "auto"
+    capture: Capture,
+    requested: GeometryMethod = "auto",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    threads: int = 0,
 ) -> tuple[GeometryPrior, str]:
     """The geometry for ``capture``, and the reason in words (it goes into the report).
 
     ``auto`` takes given depth when every view has depth and pose, DUSt3R when its weights are on this
     machine, else plane sweep.  A view without pose means that the poses are estimated: by DUSt3R, else
     by structure from motion.
+
+    Args:
+        device: where a network runs; ``auto`` takes CUDA where torch has it.
+        threads: CPU threads for structure from motion; 0 takes all.
 
     Raises:
         InputError: what was asked for by name is not possible: weights missing (file, licence and the
@@ -53,7 +60,7 @@ def choose_geometry(
     why = "asked for" if requested == "plane-sweep" else "the weights of DUSt3R are not on this machine"
     if posed:
         return PlaneSweep(), why
-    return StructureFromMotion(PlaneSweep()), f"{why}; poses are missing, so they come from matched features"
+    return StructureFromMotion(PlaneSweep(), threads or -1), f"{why}; poses are missing, so they come from matched features"
 
 
 def _dust3r_weights() -> tuple[Model, FoundModel] | None:

@@ -58,8 +58,10 @@ class EstimatedCameras:
 class StructureFromMotion:
     """Cameras by structure from motion, then depth by another geometry (see ``GeometryPrior``)."""
 
-    def __init__(self, dense: GeometryPrior) -> None:
+    def __init__(self, dense: GeometryPrior, threads: int = -1) -> None:
+        """``threads`` CPU threads for the cameras; -1 takes all."""
         self._dense = dense
+        self._threads = threads
         self.name = f"structure-from-motion, {dense.name}"
 
     def estimate(self, capture: Capture, report_progress: ReportProgress) -> Geometry:
@@ -68,19 +70,22 @@ class StructureFromMotion:
         Raises:
             InputError: a photo cannot be placed, or the dense geometry fails.
         """
-        estimated = estimate_cameras(capture, lambda done, total: report_progress(done, 2 * total))
+        estimated = estimate_cameras(
+            capture, lambda done, total: report_progress(_HALF * done // total, 2 * _HALF), self._threads)
         unplaced = [view.name for view, camera in zip(capture.views, estimated.cameras, strict=True) if camera is None]
         if unplaced:
             names = ", ".join(repr(name) for name in unplaced)
             raise InputError("photo-not-placed", f"The pose of {names} could not be found from matching features.",
                              f"Leave it out, or add photos between it and the others. {_WAYS_OUT}")
         geometry = self._dense.estimate(
-            estimated.posed(capture), lambda done, total: report_progress(total + done, 2 * total))
+            estimated.posed(capture),
+            lambda done, total: report_progress(_HALF + _HALF * done // total, 2 * _HALF))
         return replace(
             geometry, method=self.name, report={"poses": "estimated", "cameras": estimated.report, **geometry.report},
             warnings=(*estimated.warnings, *geometry.warnings))
 
 
+_HALF = 500
 _WAYS_OUT = ("Or give the poses (COLMAP, transforms.json, Blender cameras), or install the DUSt3R weights, which need "
              "less overlap: interngs weights download dust3r-512-dpt")
 

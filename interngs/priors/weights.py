@@ -113,7 +113,7 @@ def download(
                             f"Run 'interngs weights download {model.name}' again; it goes on where it "
                             "stopped.") from error
     _check_content(staging, model)
-    found = _install(staging, model, f"https://huggingface.co/{model.hub_repository}")
+    found = _install(staging, model, f"https://huggingface.co/{model.hub_repository}", move=True)
     shutil.rmtree(staging)
     return found
 
@@ -222,8 +222,11 @@ def _check_safetensors(file: Path, model: Model) -> None:
         raise InputError("weights-wrong", f"{file} holds no tensors.", _again(model))
 
 
-def _install(path: Path, model: Model, source: str) -> FoundModel:
-    """Copy a checked model under its name: the old copy stays until the new one is whole."""
+def _install(path: Path, model: Model, source: str, move: bool = False) -> FoundModel:
+    """Put a checked model under its name: an older one stays until the new one is whole.
+
+    ``move`` takes the files themselves, when they lie on the same disk and nobody else needs them.
+    """
     target = own_folder() / model.name
     partial = target.with_name(f".{model.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -231,7 +234,12 @@ def _install(path: Path, model: Model, source: str) -> FoundModel:
             name: path / name for name in model.files}
         recorded: dict[str, dict[str, Any]] = {}
         for name, file in files.items():
-            recorded[name] = _copy(file, partial / name)
+            if move:
+                recorded[name] = {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                file.replace(partial / name)
+            else:
+                recorded[name] = _copy(file, partial / name)
         note = {"model": model.name, "licence": model.licence, "source": source, "files": recorded}
         atomic_write(partial / MANIFEST, json.dumps(note, indent=1).encode())
         _put_in_place(partial, target)

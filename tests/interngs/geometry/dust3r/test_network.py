@@ -179,3 +179,18 @@ def test_images_must_be_whole_patches() -> None:
     network = Dust3rNetwork(NetworkConfig((64, 64), "linear", 24, 1, 2, 16, 1, 2))
     with pytest.raises(ValueError, match="multiple of the patch size"):
         network.encode(torch.zeros(1, 3, 40, 64))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "limit"), [
+    (torch.float32, 1e-3), (torch.bfloat16, 0.05), (torch.float16, 0.01)])
+def test_cuda_gives_the_same_points(golden: Path, dtype: torch.dtype, limit: float) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+    network = load_network(golden / "tiny_dpt.pth", "cuda", dtype)
+    arrays = np.load(golden / "tiny_dpt_io.npz")
+    with torch.inference_mode():
+        out = network(*(torch.from_numpy(arrays[f"square/img{view}"]).cuda() for view in (1, 2)))
+    assert out.points_1.dtype == torch.float32
+    expected = arrays["square/pts3d_1"]
+    assert np.abs(out.points_1.cpu().numpy() - expected).max() <= limit * np.abs(expected).max()
