@@ -60,7 +60,8 @@ def choose_geometry(
     why = "asked for" if requested == "plane-sweep" else "the weights of DUSt3R are not on this machine"
     if posed:
         return PlaneSweep(), why
-    return StructureFromMotion(PlaneSweep(), threads or -1), f"{why}; poses are missing, so they come from matched features"
+    why += "; poses are missing, so they come from matched features"
+    return StructureFromMotion(PlaneSweep(), threads or -1), why
 
 
 def _dust3r_weights() -> tuple[Model, FoundModel] | None:
