@@ -140,6 +140,7 @@ class ControlLane:
             return
         _LOG.info("client paired", extra={"key": client.key_id})
         send(self._router, session.routing_id, Paired(client.key_id), request_id, PROTOCOL_MIN)
+        self._forget(session, "paired")
 
     def _refuse(self, session: Session, error: ErrorInfo, request_id: str) -> None:
         send(self._router, session.routing_id, Failure(error.code, error.cause, error.remedy), request_id,

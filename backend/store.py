@@ -77,11 +77,16 @@ class Store:
             for folder in (folders.uploads, folders.root / "jobs", folders.blobs.folder):
                 folder.mkdir(parents=True, exist_ok=True)
             database = _connect(folders.database)
-            migrate(database)
         except BaseException:
             lock.release()
             raise
-        return Store(folders, database, lock)
+        store = Store(folders, database, lock)
+        try:
+            migrate(database)
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     def reader(self) -> Store:
         """Another connection, for reading in another thread; call it in that thread."""
@@ -206,7 +211,7 @@ class Store:
         return self._forget_ownerless(hashes)
 
     def _forget_ownerless(self, hashes: list[str]) -> list[str]:
-        gone = [sha256 for sha256 in hashes if self._db.execute(
+        gone = [sha256 for sha256 in hashes if self.is_known(sha256) and self._db.execute(
             "SELECT 1 FROM blob_owners WHERE sha256 = ?", (sha256,)).fetchone() is None]
         self._db.executemany("DELETE FROM blobs WHERE sha256 = ?", [(sha256,) for sha256 in gone])
         return gone

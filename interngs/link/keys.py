@@ -20,7 +20,7 @@ from ..errors import InputError, InternGSError
 from .address import format_address, parse_address
 
 _CODE_BYTES = 10
-_PAIRING = re.compile(r"(?P<address>\S+)/(?P<key>[0-9a-f]{64})/(?P<code>[A-Z2-7-]{16,24})")
+_PAIRING = re.compile(r"(?P<address>\S+)/(?P<key>[0-9a-f]{64})/(?P<code>(?:[A-Z2-7]{4}-){3}[A-Z2-7]{4})")
 
 
 @dataclass(frozen=True)

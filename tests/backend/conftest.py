@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend.keys import KeyFolder
 from interngs.link import CaptureSource, Link, Update, ViewSource
 from interngs.link.updates import EventArrived, JobChanged
 from interngs.scene.cameras import Camera
@@ -191,9 +192,11 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     servers: list[RunningServer] = []
 
     def start(name: str = "server", arguments: tuple[str, ...] = (), environment: dict[str, str] | None = None,
-              **options: Any) -> RunningServer:
+              with_keys: bool = False, **options: Any) -> RunningServer:
         server = RunningServer(tmp_path / name, dict(options), environment or {}, arguments)
         servers.append(server)
+        if with_keys:
+            KeyFolder(server.keys).make_server_key()
         return server.start()
 
     yield start

@@ -92,7 +92,8 @@ class Relay:
 @pytest.mark.parametrize("rounds", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_random_kills_lose_nothing(start_server, follow, make_capture_in, settings_of, tmp_path, rounds):
     random = np.random.default_rng(rounds)
-    server = start_server(environment={"STAND_IN_STEP_S": "0.01"}, tries=1000, cpu_slots=2)
+    server = start_server(environment={"STAND_IN_STEP_S": "0.01"}, tries=1000, cpu_slots=2,
+                          limits={"jobs_waiting": 10_000, "jobs_waiting_total": 10_000, "jobs_kept": 10_000})
     _, port = parse_address(server.address)
     relay = Relay(port)
     client = follow(f"tcp://127.0.0.1:{relay.port}")
