@@ -43,7 +43,7 @@ _LOG = logging.getLogger(__name__)
 _IN_FLIGHT_PER_PEER = 3 << 20
 """Bytes handed to the socket for one client and not yet taken by the system: what a slow reader can hold."""
 _IN_FLIGHT = 24 << 20
-"""The same for all clients."""
+"""The same for all clients; past it each still gets one range at a time, so that slow readers cannot starve others."""
 _OPEN_FILES = 64
 _TICK_S = 0.5
 _BLOCKED_POLL_MS = 1
@@ -206,7 +206,8 @@ class BulkLane:
         while progress:
             progress = False
             for peer in list(self._peers.values()):
-                if peer.wanted and peer.in_flight < _IN_FLIGHT_PER_PEER and total < _IN_FLIGHT:
+                fits = peer.in_flight < _IN_FLIGHT_PER_PEER and total < _IN_FLIGHT
+                if peer.wanted and (fits or not peer.in_flight):
                     total += self._send_range(peer)
                     progress = True
 

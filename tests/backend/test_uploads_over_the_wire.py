@@ -102,7 +102,7 @@ def png_bomb(width: int, height: int) -> bytes:
     (png_bomb(13_000, 13_000), "image-too-large"), (png_bomb(2**31 - 1, 2**31 - 1), "image-too-large"),
     (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "image-unreadable"), (b"GIF89a" + b"\0" * 50, "image-type"),
     (b"\x80\x04\x95pickle", "image-type"),
-])
+], ids=["large", "absurd", "cut short", "GIF", "pickle"])
 def test_files_that_are_no_fitting_images_are_refused_from_their_header(start_server, follow, capture, settings_of,
                                                                         monkeypatch, content, code):
     server = start_server()
@@ -116,7 +116,8 @@ def test_files_that_are_no_fitting_images_are_refused_from_their_header(start_se
     assert failed.error.code == code and str(server.store) not in failed.error.cause
     assert client.link.discard(job.job_id).result(WAIT_S).state == "discarded"
     assert hashlib.sha256(content).hexdigest() not in {path.name for path in blob_files(server)}
-    assert not list((server.store / "uploads").iterdir())
+    partial = hashlib.sha256(b"local\0" + hashlib.sha256(content).hexdigest().encode()).hexdigest()
+    assert not (server.store / "uploads" / f"{partial}.part").exists()
 
 
 def test_the_link_itself_refuses_what_cannot_be_read(follow, start_server, capture, settings_of, tmp_path):
