@@ -97,6 +97,16 @@ class Engine:
         """Run ``action`` in the socket thread soon; from any thread."""
         self._posted.append(action)
         self._wake.set()
+        if self.state.phase == "closed":
+            self._do_posted()       # nobody else will; what it asks for fails at once
+
+    def _do_posted(self) -> None:
+        while True:
+            try:
+                action = self._posted.popleft()
+            except IndexError:
+                return
+            action()
 
     def stop(self) -> None:
         """Ask the thread to end; from any thread."""
@@ -115,11 +125,10 @@ class Engine:
             self._goodbye()
             self._drop_connection()
             self._context.destroy(linger=0)
-            while self._posted:
-                self._posted.popleft()()
+            self._set_state(phase="closed", retry_at_s=None, error=ErrorInfo.of(CLOSED))
+            self._do_posted()
             self.requests.fail_all(CLOSED)
             self.downloads.fail_all(ErrorInfo.of(CLOSED))
-            self._set_state(phase="closed", retry_at_s=None)
             self._wake.close()
 
     def _turn(self) -> None:
@@ -132,8 +141,7 @@ class Engine:
         ready = dict(poller.poll(int(1000 * self._poll_s()) + 1))
         if self._wake.fileno() in ready:
             self._wake.clear()
-        while self._posted:
-            self._posted.popleft()()
+        self._do_posted()
         if connection is not None and connection is self._connection:
             self._receive(connection)
         self._tick()
@@ -167,6 +175,8 @@ class Engine:
 
     def connect(self, address: str) -> None:
         """Leave the server at hand, if any, and go to another."""
+        if self.state.phase == "closed":
+            return
         self.disconnect()
         self._backoff_s, self._broken_handshakes = limits.RETRY_FIRST_S, 0
         self.state = LinkState(address=address)
@@ -181,7 +191,7 @@ class Engine:
         self.watches.by_job.clear()
         for job_id in self.uploads.job_ids:
             self.uploads.drop(job_id)
-        if self.state.phase != "idle":
+        if self.state.phase not in ("idle", "closed"):
             self._set_state(phase="idle", retry_at_s=None, error=None, server=None, round_trip_s=None)
 
     def _attempt(self) -> None:
