@@ -18,7 +18,8 @@ from pathlib import Path
 
 PACKAGES = ("blender", "python3-numpy", "python3-requests", "xvfb", "xdotool", "imagemagick", "x11-utils",
             "libgl1-mesa-dri", "libegl1", "libegl-mesa0", "mesa-vulkan-drivers")
-SCREEN = "1600x1200x24"
+SCREEN = "1500x1700x24"
+"""Tall, so that the whole sidebar is seen at once."""
 
 # Runs inside: a private mount namespace, so nothing stays mounted; then the chroot.
 ENTER = """

@@ -19,7 +19,7 @@ STAGES = {"load": "Reading photographs", "geometry": "Finding geometry", "seedin
 STATES = {"draft": "Draft", "uploading": "Sending photographs", "queued": "Waiting", "preparing": "Preparing",
           "training": "Training", "finishing": "Finishing", "paused": "Paused", "done": "Finished",
           "cancelled": "Cancelled", "failed": "Failed", "discarded": "Discarded"}
-CHARACTER_PX = 6.0
+CHARACTER_PX = 6.4
 """Mean width of a character of Blender's interface font, a little more than measured."""
 GEOMETRIES = {"plane-sweep": "Plane sweep", "dust3r": "DUSt3R", "given-depth": "Captured depth"}
 
@@ -80,7 +80,8 @@ def prior(info: PriorInfo) -> str:
     """A network with its licence."""
     use = {True: "commercial use allowed", False: "no commercial use", None: "commercial use not stated"}
     there = "" if info.present else " (weights missing)"
-    return f"{info.name}{there}: {info.licence or 'licence not stated'}, {use[info.commercial_use]}"
+    name = GEOMETRIES.get(info.name, info.name)
+    return f"{name}{there}: {info.licence or 'licence not stated'}, {use[info.commercial_use]}"
 
 
 def job_state(job: JobInfo) -> str:

@@ -24,7 +24,9 @@ class INTERNGS_PT_capture(TabPanel, bpy.types.Panel):
         layout, settings = self.layout, context.scene.interngs.capture
         layout.use_property_split = True
         layout.use_property_decorate = False
-        layout.row().prop(settings, "source", expand=True)
+        row = layout.row(align=True)
+        row.use_property_split = False
+        row.prop(settings, "source", expand=True)
         layout.prop(settings, "engine")
         column = layout.column(align=True)
         column.prop(settings, "width_px")

@@ -63,7 +63,7 @@ def test_connection_in_words_and_colour(wording, addon_module):
 
 def test_text_fits_the_panel(wording):
     lines = wording.wrapped("The cameras of these two photographs share no view, so nothing can be matched.", 200)
-    assert len(lines) > 1 and max(map(len, lines)) <= 200 / 6.0
+    assert len(lines) > 1 and max(map(len, lines)) <= 200 / 6.4
     assert wording.wrapped("", 200) == [""]
 
 

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Inside Blender's window: how long the interface stands still while previews of 500 000 Gaussians arrive.
+
+Arguments: output folder, the extension's zip, the backend's address, photograph files.  The object is shown by its
+bounds, so that the time is the add-on's and not the software renderer's.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import bpy
+import robot
+from robot import RESULT, addon, wait_until
+
+_, ZIP, ADDRESS, *PHOTOS = robot.ARGUMENTS
+PREVIEWS = 6
+
+
+def prepare():
+    robot.install(ZIP)
+    yield 1.5
+    settings = bpy.context.scene.interngs
+    addon("blender_addon.preferences").preferences().servers[0].address = ADDRESS
+    for path in PHOTOS:
+        bpy.ops.interngs.add_photos(directory=str(Path(path).parent), files=[{"name": Path(path).name}])
+    for row in settings.photos:
+        row.camera = bpy.data.objects["Camera"]
+    settings.job.preview_gaussians = 500_000
+    jobs = addon("blender_addon.ops.jobs")
+    original = jobs.job_settings
+    jobs.job_settings = lambda scene: original(scene) | {
+        "preset": "draft", "seeding": {"max_seeds": 500_000}, "optimise": {"steps": 200}}
+    bpy.ops.interngs.connect()
+    yield from wait_until(lambda: addon("blender_addon.session.state").session_state().link.is_up, "connected")
+
+
+def measure():
+    session = addon("blender_addon.session.session").session()
+    find = addon("blender_addon.scene.splat_object").find
+    turns = []
+    original = session.pump
+
+    def timed(*arguments):
+        before = find(bpy.context.scene.interngs.job.job_id)
+        shown = before.interngs_splat.step if before is not None else None
+        began = time.perf_counter()
+        pause = original(*arguments)
+        took = time.perf_counter() - began
+        after = find(bpy.context.scene.interngs.job.job_id)
+        if after is not None:
+            after.display_type = "BOUNDS"
+        swapped = after is not None and after.interngs_splat.step != shown
+        turns.append((took, swapped))
+        return pause
+
+    session.pump = timed
+    bpy.ops.interngs.reconstruct()
+    yield from wait_until(lambda: sum(swapped for _, swapped in turns) >= PREVIEWS, "previews", 400)
+    RESULT["swap_ms"] = [round(took * 1e3, 1) for took, swapped in turns if swapped]
+    quiet = sorted(took * 1e3 for took, swapped in turns if not swapped)
+    RESULT["tick_ms"] = {"median": round(quiet[len(quiet) // 2], 2), "99 %": round(quiet[int(len(quiet) * 0.99)], 2),
+                         "longest": round(quiet[-1], 2), "ticks": len(quiet)}
+
+
+robot.play([prepare, measure], limit_s=600)
