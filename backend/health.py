@@ -10,6 +10,8 @@ import subprocess
 import threading
 from pathlib import Path
 
+from interngs.priors.catalogue import CATALOGUE
+from interngs.priors.locations import find_model
 from interngs.wire.records import DeviceInfo, PriorInfo
 
 from .config import ServerConfig
@@ -116,6 +118,8 @@ def disk_bytes(folder: Path) -> tuple[int, int]:
 
 
 def priors() -> tuple[PriorInfo, ...]:
-    """The ways to geometry that need no weights, and so are always there."""
-    return (PriorInfo("plane-sweep", True, "GPL-3.0-or-later", True),
-            PriorInfo("given-depth", True, "GPL-3.0-or-later", True))
+    """The ways to geometry that need no weights, and every known model: whether its files are on this machine."""
+    own = "GPL-3.0-or-later"
+    models = (PriorInfo(model.name, find_model(model) is not None, model.licence, model.commercial_use)
+              for model in CATALOGUE)
+    return (PriorInfo("plane-sweep", True, own, True), PriorInfo("given-depth", True, own, True), *models)

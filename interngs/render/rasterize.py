@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -128,7 +128,7 @@ def _check(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colo
 def _check_modes(width: int, height: int, render_mode: str, rasterize_mode: str) -> None:
     if width < 1 or height < 1:
         raise ValueError(f"the image is {width} x {height}, expected at least 1 x 1")
-    if render_mode not in RenderMode.__args__:  # type: ignore[attr-defined]
-        raise ValueError(f"render_mode is {render_mode!r}, expected one of {RenderMode.__args__}")  # type: ignore[attr-defined]
-    if rasterize_mode not in RasterizeMode.__args__:  # type: ignore[attr-defined]
-        raise ValueError(f"rasterize_mode is {rasterize_mode!r}, expected one of {RasterizeMode.__args__}")  # type: ignore[attr-defined]
+    if render_mode not in get_args(RenderMode):
+        raise ValueError(f"render_mode is {render_mode!r}, expected one of {get_args(RenderMode)}")
+    if rasterize_mode not in get_args(RasterizeMode):
+        raise ValueError(f"rasterize_mode is {rasterize_mode!r}, expected one of {get_args(RasterizeMode)}")

@@ -67,14 +67,14 @@ class Pool {
             tasks_ = tasks;
             out_of_memory_ = false;
             next_.store(0, std::memory_order_relaxed);
-            active_ = static_cast<int>(workers_.size());
             ++generation_;
         }
         wake_.notify_all();
         drain(body, tasks);
+        // Waits for the workers that took part, not for those that a busy machine has not woken yet.
         std::unique_lock<std::mutex> lock(mutex_);
-        done_.wait(lock, [this] { return active_ == 0; });
         body_ = nullptr;
+        done_.wait(lock, [this] { return active_ == 0; });
         if (out_of_memory_) throw std::bad_alloc();
     }
 
@@ -95,7 +95,9 @@ class Pool {
             if (quit_) return;
             seen = generation_;
             const auto* body = body_;
+            if (body == nullptr) continue;  // too late, all tasks are taken
             const int64_t tasks = tasks_;
+            ++active_;
             lock.unlock();
             drain(*body, tasks);
             lock.lock();

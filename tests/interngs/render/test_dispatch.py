@@ -28,7 +28,7 @@ def test_rendering_on_the_cpu_never_imports_gsplat():
             "rasterize(torch.zeros(1, 3), torch.ones(1, 4), torch.ones(1, 3), torch.ones(1), torch.zeros(1, 3),"
             " torch.eye(4)[None], torch.eye(3)[None], 4, 4)\n"
             "sys.exit('gsplat' in sys.modules)")
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=120).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=280).returncode == 0
 
 
 def test_cuda_without_gsplat_says_how_to_get_it(monkeypatch):

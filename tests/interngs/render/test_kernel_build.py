@@ -124,6 +124,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("target", build.RELEASE_TARGETS)
 def test_ziglang_builds_for_every_release_target(target, tmp_path):
     if importlib.util.find_spec("ziglang") is None:
