@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import InputError
+from ..exchange.convert import ALL_FORMATS
 from ..formats.detect import find_capture
-from ..formats.registry import FORMATS, read_splat
+from ..formats.registry import read_splat, sniff
 from ..scene.capture import CaptureFiles
 from ..scene.gaussians import Gaussians
 from .options import parse
 
-SPLAT_ENDINGS = tuple(ending for known in FORMATS for ending in known.extensions)
+SPLAT_ENDINGS = tuple(ending for known in ALL_FORMATS for ending in known.extensions)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def run(arguments: list[str]) -> None:
     if not path.exists():
         raise InputError("no-such-path", f"{path} does not exist.", "Check the path.")
     if path.is_file() and path.name.lower().endswith(SPLAT_ENDINGS):
-        splat = read_splat(path)
+        splat = read_splat(path, formats=ALL_FORMATS)
+        console.print(f"{sniff(path, ALL_FORMATS).label}, {path.stat().st_size / 1e6:.2f} MB", highlight=False)
         console.print(splat_table(splat.gaussians))
         for line in [*splat.comments, *splat.warnings]:
             console.print(line, highlight=False)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ Mask = NDArray[np.bool_]
 
 NORMAL_SCATTER = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
+HULL_DIRECTIONS = 320
+ROWS_AT_ONCE = 16384
+"""Centres handled at a time, so that the work stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class CleanSettings:
     """Gaussians whose centre fewer than this many cameras see (frame only, occlusion aside) go; needs cameras."""
     min_camera_distance: float | None = None
     """Gaussians nearer to a camera that sees them than this share of that camera's median depth go; needs cameras."""
+    max_hull_reach: float | None = None
+    """Gaussians outside the camera hull go: the convex hull of the cameras and of what their frames hold up to this
+    many times their median depth; needs cameras."""
 
 
 KEEP_ALL = CleanSettings(None, None, None, None, None, None)
@@ -129,6 +136,9 @@ def clean(gaussians: Gaussians, settings: CleanSettings | None = None, cameras: 
     if settings.min_camera_distance is not None:
         apply("near cameras", f"at least {settings.min_camera_distance:g} of a camera's median depth",
               clear_of_cameras(gaussians.means[kept], cameras, settings.min_camera_distance))
+    if settings.max_hull_reach is not None:
+        apply("camera hull", f"within {settings.max_hull_reach:g} times the cameras' median depths",
+              inside_camera_hull(gaussians.means[kept], cameras, settings.max_hull_reach))
     if settings.max_isolation is not None or settings.max_sparsity is not None:
         isolation, sparsity = settings.max_isolation or math.inf, settings.max_sparsity or math.inf
         apply("isolated", f"{isolation:g} times as far as its {settings.neighbours} neighbours, or {sparsity:g} "
@@ -142,7 +152,7 @@ def _validate(settings: CleanSettings, cameras: Sequence[Camera]) -> None:
         return InputError("clean-setting", f"The clean setting {field} is {getattr(settings, field)}; {rule}.",
                           "Correct the number, or switch the filter off.")
     for field in ("min_opacity", "max_relative_size", "min_relative_size", "max_needle", "max_isolation",
-                  "max_sparsity", "min_views", "min_camera_distance"):
+                  "max_sparsity", "min_views", "min_camera_distance", "max_hull_reach"):
         value = getattr(settings, field)
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise refuse(field, "it must be a number from 0")
@@ -152,7 +162,7 @@ def _validate(settings: CleanSettings, cameras: Sequence[Camera]) -> None:
         raise refuse("box", "its least corner must lie below its greatest on every axis")
     if settings.sphere is not None and not (all(map(math.isfinite, settings.sphere)) and settings.sphere[3] > 0):
         raise refuse("sphere", "its radius must be positive")
-    for field in ("min_views", "min_camera_distance"):
+    for field in ("min_views", "min_camera_distance", "max_hull_reach"):
         if getattr(settings, field) is not None and not cameras:
             raise InputError("clean-no-cameras", f"The clean setting {field} needs the training cameras, and none "
                              "were given.", "Give the capture's cameras, or switch the filter off.")
@@ -189,9 +199,15 @@ def sized(gaussians: Gaussians, least: float, most: float) -> Mask:
 
 def not_needle(gaussians: Gaussians, max_ratio: float) -> Mask:
     """[N] where the longest axis is at most ``max_ratio`` times the middle one; flat discs pass."""
-    ordered = np.sort(gaussians.log_scales, axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return ordered[:, 2] - ordered[:, 1] <= np.log(max_ratio)
+    return needle_ratios(gaussians.log_scales) <= max_ratio
+
+
+def needle_ratios(log_scales: NDArray[np.floating]) -> NDArray[np.floating]:
+    """[N] longest over middle standard deviation of ``log_scales`` [N, 3]."""
+    ordered = np.sort(log_scales, axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratios: NDArray[np.floating] = np.exp(ordered[:, 2] - ordered[:, 1])
+    return ratios
 
 
 def box_matrix(least: Sequence[float] | NDArray[np.floating],
@@ -242,16 +258,30 @@ def not_isolated(means: NDArray[np.floating], max_isolation: float = 6.0, max_sp
         max_sparsity: greatest number of robust standard deviations above the splat's median, on the logarithm.
         neighbours: how many; splats of not more points than that are kept whole.
     """
+    isolation, deviations = isolation_of(means, neighbours)
+    return (isolation <= max_isolation) & (deviations <= max_sparsity)
+
+
+def isolation_of(means: NDArray[np.floating],
+                 neighbours: int = 8) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far each centre [N, 3] is from its near neighbours, as two measures [N].
+
+    Returns:
+        The ratio of its mean distance to the median of the neighbours' own mean distances; and how many robust
+        standard deviations it lies above the splat's median, on the logarithm.  Zeros for splats of not more than
+        ``neighbours`` points.
+    """
     if len(means) <= neighbours:
-        return np.ones(len(means), bool)
+        return np.zeros(len(means), np.float32), np.zeros(len(means), np.float32)
     distance, beside = near_neighbours(means, neighbours)
     distance = np.maximum(distance, np.finfo(np.float32).tiny)
-    keep = distance <= max_isolation * np.median(distance[beside], axis=1)
+    with np.errstate(over="ignore"):
+        ratio = distance / np.median(distance[beside], axis=1)
     logs = np.log(distance)
     centre = np.median(logs)
     # Even spacing has next to no scatter; without a floor, ordinary edges would count as outliers.
     scatter = max(NORMAL_SCATTER * float(np.median(np.abs(logs - centre))), 0.1)
-    return keep & (logs <= centre + max_sparsity * scatter)
+    return ratio.astype(np.float32), ((logs - centre) / scatter).astype(np.float32)
 
 
 def view_counts(means: NDArray[np.floating], cameras: Sequence[Camera]) -> NDArray[np.int32]:
@@ -272,6 +302,55 @@ def clear_of_cameras(means: NDArray[np.floating], cameras: Sequence[Camera], min
     return keep
 
 
+def inside_camera_hull(means: NDArray[np.floating], cameras: Sequence[Camera], reach: float) -> Mask:
+    """[N] where a centre lies in the convex hull of the cameras and of their frames' far corners.
+
+    A frame's far corners lie ``reach`` times as deep as the median of the centres that the camera sees.  Cameras that
+    see no centre do not count.
+    """
+    corners = []
+    for camera in cameras:
+        seen, depth = _in_frame_of(camera, means)
+        if seen.any():
+            far = float(np.median(depth[seen])) * reach
+            frame = np.array([[0, 0, 1], [camera.width_px, 0, 1], [0, camera.height_px, 1],
+                              [camera.width_px, camera.height_px, 1]], np.float64)
+            in_camera = far * frame @ np.linalg.inv(camera.K).T
+            corners += [camera.centre[None], in_camera @ camera.camera_from_world[:3, :3] + camera.centre]
+    keep = np.zeros(len(means), bool)
+    if not corners:
+        return keep
+    hull = np.concatenate(corners)
+    middle = hull.mean(axis=0)      # small numbers: float32 is then exact enough
+    normals, offsets = _hull_faces(hull - middle)
+    for start in range(0, len(means), ROWS_AT_ONCE):
+        rows = (np.asarray(means[start:start + ROWS_AT_ONCE], np.float64) - middle).astype(np.float32)
+        keep[start:start + ROWS_AT_ONCE] = (rows @ normals <= offsets).all(axis=1)
+    return keep
+
+
+def _hull_faces(points: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Outward unit normals [3, F] and offsets [F] of the convex hull of ``points``, by trying all triples.
+
+    Of many points only those that are extreme in one of ``HULL_DIRECTIONS`` directions are taken.
+    """
+    if len(points) > HULL_DIRECTIONS // 4:
+        steps = (np.arange(HULL_DIRECTIONS) + 0.5) / HULL_DIRECTIONS
+        polar, turn = np.arccos(1 - 2 * steps), np.pi * (1 + np.sqrt(5)) * np.arange(HULL_DIRECTIONS)
+        directions = np.stack([np.cos(turn) * np.sin(polar), np.sin(turn) * np.sin(polar), np.cos(polar)])
+        points = points[np.unique((points @ directions).argmax(axis=0))]
+    first, second, third = np.array(list(itertools.combinations(range(len(points)), 3))).T
+    normals = np.cross(points[second] - points[first], points[third] - points[first])
+    lengths = np.linalg.norm(normals, axis=1)
+    size = float(np.abs(points).max())
+    usable = lengths > 1e-9 * size * size
+    normals = normals[usable] / lengths[usable, None]
+    heights = normals @ points.T - np.einsum("ij,ij->i", normals, points[first[usable]])[:, None]
+    below, above = (heights <= 1e-6 * size).all(axis=1), (heights >= -1e-6 * size).all(axis=1)
+    faces = np.unique(np.round(np.concatenate([normals[below], -normals[above]]), 6), axis=0)
+    return faces.T.astype(np.float32), ((points @ faces.T).max(axis=0) + 1e-6 * size).astype(np.float32)
+
+
 def in_free_space(means: NDArray[np.floating], views: Sequence[tuple[Camera, NDArray[np.floating]]],
                   tolerance: float = 0.02) -> Mask:
     """[N] where exact depth maps prove the centre to float in empty space, to be removed.
@@ -281,14 +360,27 @@ def in_free_space(means: NDArray[np.floating], views: Sequence[tuple[Camera, NDA
         views: camera and its z-depth [H, W] in world units, 0 where unknown.
         tolerance: how far in front of the surface, as a share of its depth, a centre may lie.
     """
-    floating = np.zeros(len(means), bool)
+    return free_space_depth(means, views) > tolerance
+
+
+def free_space_depth(means: NDArray[np.floating],
+                     views: Sequence[tuple[Camera, NDArray[np.floating]]]) -> NDArray[np.float32]:
+    """[N] the greatest distance by which a centre lies before the surface of an exact depth map.
+
+    As a share of the surface's depth; negative behind it, -inf where no map says anything.  ``views`` as in
+    ``in_free_space``.
+    """
+    most = np.full(len(means), -np.inf, np.float32)
     for camera, depth in views:
         pixels, z = camera.project(np.asarray(means, np.float64))
-        seen = _in_frame_of(camera, means)[0]
-        column, row = pixels[seen].astype(np.int64).T
+        seen = np.flatnonzero(_in_frame_of(camera, means)[0])
+        share = np.array([depth.shape[1] / camera.width_px, depth.shape[0] / camera.height_px])
+        column, row = (pixels[seen] * share).astype(np.int64).T
         surface = depth[np.minimum(row, depth.shape[0] - 1), np.minimum(column, depth.shape[1] - 1)]
-        floating[seen] |= (surface > 0) & (z[seen] < surface * (1 - tolerance))
-    return floating
+        told = surface > 0
+        seen, surface = seen[told], surface[told]
+        most[seen] = np.maximum(most[seen], 1 - z[seen] / surface)
+    return most
 
 
 def _in_frame_of(camera: Camera, means: NDArray[np.floating]) -> tuple[Mask, NDArray[np.float64]]:
