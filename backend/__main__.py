@@ -116,7 +116,8 @@ def _config_of(options: argparse.Namespace) -> ServerConfig:
     config = load_config(options.config)
     if options.listen is not None:
         config = with_listen(config, options.listen)
-    given = {name: getattr(options, name) for name in ("store", "keys", "bulk_port", "device", "require_keys")}
+    given = {name: getattr(options, name) for name in ("store", "keys", "bulk_port", "device", "threads",
+                                                       "require_keys")}
     return replace(config, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -130,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keys", type=Path, metavar="FOLDER", help="folder of keys")
     parser.add_argument("--require-keys", action="store_true", default=None, help="ask for keys on loopback too")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where jobs run (default auto)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of a job (default: the cores, shared)")
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="written with the address when ready")
     parser.add_argument("--stop-with-stdin", action="store_true", help="stop when standard input ends")
     parser.add_argument("--verbose", action="store_true", help="log more")

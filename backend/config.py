@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,6 +67,12 @@ class ServerConfig:
     """How long a worker may take to write its checkpoint and stop."""
     cancel_grace_s: float = 1.5
     """The same for cancel and discard, which need no checkpoint."""
+    short_job_s: float = 120.0
+    """A job that is expected to take no longer may take the place of a longer one at its checkpoint."""
+    yield_after_s: float = 60.0
+    """So long a job trains at least before it makes way for a short one."""
+    shares: dict[str, float] = field(default_factory=dict)
+    """By key id: how many times the worker time of others a client may have while all want some; 1 when not named."""
     tries: int = 3
     """Starts of a worker without a new checkpoint between them before its job fails."""
     pipeline: str = "interngs.pipeline:reconstruct"
@@ -126,6 +132,9 @@ def validate_config(config: ServerConfig) -> None:
         (config.heartbeat_misses >= 2, "heartbeat_misses must be at least 2"),
         (config.tries >= 1, "tries must be at least 1"),
         (config.hang_s > 0, "hang_s must be positive"),
+        (config.short_job_s >= 0 and config.yield_after_s >= 0, "short_job_s and yield_after_s must not be negative"),
+        (all(isinstance(weight, (int, float)) and 0 < weight < 1e6 for weight in config.shares.values()),
+         "shares must be positive numbers"),
         (config.pipeline.count(":") == 1, "pipeline must be module:function"),
         (0 <= (config.bulk_port or 0) <= 65535, "bulk_port must be a port"),
     ]

@@ -124,8 +124,7 @@ def _preflight(service: Service, session: Session, message: PreflightCapture) ->
     seconds, memory_bytes = 0.0, 0
     try:
         config = PipelineConfig.from_dict(_settings_of(message.settings))
-        on_gpu = service.devices.infos()[0].kind == "cuda"
-        seconds, memory_bytes = estimate(message.capture, config, on_gpu)
+        seconds, memory_bytes = estimate(message.capture, config, service.devices.has_gpu)
     except InputError as error:
         findings.append(Finding("error", error.code, error.cause, error.remedy))
     missing = tuple(ref for ref in message.capture.blobs() if not service.store.has_blob(session.owner, ref.sha256))
@@ -144,7 +143,8 @@ def _submit(service: Service, session: Session, message: Submit) -> Accepted:
     needed = sum(ref.size_bytes for ref in message.capture.blobs()
                  if not service.store.has_blob(session.owner, ref.sha256))
     lifecycle.make_room(session.owner, needed)
-    job = lifecycle.create(session, message.capture, settings, message.title, message.priority)
+    expected_s, _ = estimate(message.capture, PipelineConfig.from_dict(settings), service.devices.has_gpu)
+    job = lifecycle.create(session, message.capture, settings, message.title, message.priority, expected_s)
     service.note_queue_changed()
     return Accepted(lifecycle.info(job), tuple(service.store.missing_inputs(job.job_id)))
 
@@ -166,6 +166,7 @@ def _list_jobs(service: Service, session: Session, message: ListJobs) -> JobList
     own = [job for job in service.lifecycle.jobs.values() if job.owner == session.owner]
     own.sort(key=lambda job: job.created_s, reverse=True)
     page = own[max(0, message.offset):][:JOBS_PAGE]
+    service.lifecycle.place()
     return JobList(tuple(service.lifecycle.info(job) for job in page), len(own))
 
 

@@ -64,6 +64,11 @@ class Devices:
         gpu = self._gpus.get(index)
         return gpu is not None and (gpu.free_bytes or 0) >= self._config.min_gpu_free_bytes
 
+    @property
+    def has_gpu(self) -> bool:
+        """Whether jobs run on GPUs."""
+        return self.infos()[0].kind == "cuda"
+
     def infos(self) -> tuple[DeviceInfo, ...]:
         """The devices for the hello."""
         if self._gpus:

@@ -24,6 +24,7 @@ class Job:
         checkpoint_step: newest checkpoint, -1 for none.
         folder_bytes: size of its folder when last looked at.
         fetched: whether its result was downloaded to the end.
+        expected_s: worker time that the preflight expects, roughly.
     """
 
     job_id: str
@@ -50,6 +51,7 @@ class Job:
     checkpoint_step: int = -1
     folder_bytes: int = 0
     fetched: bool = False
+    expected_s: float = 0.0
 
     def moved(self, state: JobState, error: ErrorInfo | None = None) -> Job:
         """The job in another state; whatever was wanted is done with.
@@ -60,10 +62,11 @@ class Job:
         check_move(self.state, state)
         return replace(self, state=state, wanted=None, error=error, updated_s=time.time())
 
-    def info(self, queue_position: int | None) -> JobInfo:
+    def info(self, queue_position: int | None, starts_in_s: float | None = None) -> JobInfo:
         """The job as its owner sees it."""
         return JobInfo(
             job_id=self.job_id, title=self.title, state=self.state, views=self.views, preset=self.preset,
             created_s=self.created_s, updated_s=self.updated_s, last_seq=self.last_seq, client_name=self.client_name,
             wanted=self.wanted, priority=self.priority, queue_position=queue_position, stage=self.stage,
-            progress=self.progress, result=self.result, error=self.error, attempts=self.failures)
+            progress=self.progress, result=self.result, error=self.error, attempts=self.failures,
+            starts_in_s=starts_in_s)

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from interngs.wire.errors import ErrorInfo, ServiceError
@@ -34,25 +34,16 @@ from .config import ServerConfig
 from .executor.base import Executor
 from .job_folder import JobFolder
 from .jobs import Job
-from .queue import FairQueue
 from .session import Session
 from .store import Store
 from .stream import Streams
+from .turns import Running, Turns
 
 _LOG = logging.getLogger(__name__)
 _STATE_OF_STAGE: dict[str, JobState] = {"optimise": "training", "clean": "finishing", "evaluate": "finishing"}
 _STOP_MODES: dict[Command, StopMode] = {"pause": "pause", "cancel": "cancel", "discard": "discard"}
 _START_S = 180.0
 _ORDER_OF_STATES: tuple[JobState, ...] = ("preparing", "training", "finishing")
-
-
-@dataclass
-class _Running:
-    """What is known of a worker at work; times are monotonic."""
-
-    activity: int
-    active_s: float
-    stop_deadline_s: float | None = None
 
 
 class Lifecycle:
@@ -62,9 +53,8 @@ class Lifecycle:
                  after_commit: Callable[[Callable[[], None]], None]) -> None:
         """``after_commit(action)`` runs ``action`` once the present transaction is on disk."""
         self._store, self._config, self._streams, self._after_commit = store, config, streams, after_commit
-        self._queue = FairQueue()
-        self._running: dict[str, _Running] = {}
-        self._positions: dict[str, int] = {}
+        self._turns = Turns(config)
+        self._running: dict[str, Running] = {}
         self._queued_order = 0
         self._log_is_full: set[str] = set()
         self.executor: Executor | None = None
@@ -107,7 +97,9 @@ class Lifecycle:
 
     def info(self, job: Job) -> JobInfo:
         """A job as its owner sees it."""
-        return job.info(self._positions.get(job.job_id))
+        if job.state != "queued":
+            return job.info(None)
+        return job.info(self._turns.positions.get(job.job_id), self._turns.starts_in_s(job.job_id))
 
     def folder(self, job_id: str) -> JobFolder:
         """The files of a job."""
@@ -121,12 +113,13 @@ class Lifecycle:
     # ---- making ------------------------------------------------------------------------------------------------------
 
     def create(self, session: Session, capture: CaptureRecord, settings: dict[str, Any], title: str,
-               priority: int) -> Job:
+               priority: int, expected_s: float = 0.0) -> Job:
         """A new job on disk, with its list of inputs; queued at once when none is missing."""
         now_s = time.time()
         job = Job(secrets.token_hex(16), session.owner, session.client_id, session.client_name, session.share,
                   title[:NAME_CHARACTERS], str(settings["preset"]), len(capture.views),
-                  priority=max(-10, min(10, priority)), created_s=now_s, updated_s=now_s)
+                  priority=max(-10, min(10, priority)), created_s=now_s, updated_s=now_s,
+                  expected_s=expected_s)
         self._store.add_job(job, capture, settings)
         self.jobs[job.job_id] = job
         _LOG.info("job made", extra={"job": job.job_id, "views": job.views, "preset": job.preset})
@@ -146,6 +139,10 @@ class Lifecycle:
     def _enqueue(self, job: Job) -> Job:
         self._queued_order += 1
         return self._save(replace(job.moved("queued"), queued_order=self._queued_order))
+
+    def _queue_again(self, job: Job) -> Job:
+        """A job that lost its worker through no wish of its owner: it keeps its place."""
+        return self._save(job.moved("queued"))
 
     # ---- commands ----------------------------------------------------------------------------------------------------
 
@@ -223,14 +220,30 @@ class Lifecycle:
         """The job to start now, if the executor has room for one."""
         if self.draining or self.executor is None or not self.count(None, frozenset({"queued"})):
             return None
-        return self._queue.order(self.jobs.values())[0] if self.executor.can_start() else None
+        return self._turns.order(self.jobs.values())[0] if self.executor.can_start() else None
+
+    def who_makes_way(self) -> list[Job]:
+        """The long jobs that are to make way for short ones that wait; none while a worker is free."""
+        if self.draining or self.executor is None or not self.count(None, frozenset({"queued"})) or (
+                self.executor.can_start()):
+            return []
+        return self._turns.who_makes_way(self.jobs, self._running)
+
+    def make_way(self, job: Job) -> None:
+        """Let a job write a checkpoint and wait."""
+        _LOG.info("job makes way", extra={"job": job.job_id})
+        running, executor = self._running[job.job_id], self.executor
+        running.makes_way, running.stop_deadline_s = True, time.monotonic() + self._config.pause_grace_s
+        self.log(job, "This job makes way for a short one and goes on from its checkpoint after it.", "info")
+        if executor is not None:
+            self._after_commit(lambda: executor.stop(job.job_id, "pause"))
 
     def begin(self, job: Job) -> Work:
         """Record that a job starts now; its work is started once that is on disk."""
         capture, settings = self._store.work_of(job.job_id)
-        self._queue.note_start(job)
+        self._turns.started(job)
         job = self._save(replace(job.moved("preparing"), attempt=job.attempt + 1, progress=None, stage=""))
-        self._running[job.job_id] = _Running(-1, time.monotonic())
+        self._running[job.job_id] = Running(-1, time.monotonic(), time.monotonic())
         _LOG.info("job starts", extra={"job": job.job_id, "attempt": job.attempt})
         return Work(job.job_id, job.attempt, self._config.pipeline, str(self._store.folders.job(job.job_id)),
                     str(self._store.folders.blobs.folder), capture, settings, "auto", 0, None, job.attempt > 1,
@@ -238,13 +251,13 @@ class Lifecycle:
 
     def tell_positions(self) -> None:
         """Tell watchers of queued jobs where theirs stand, when that changed."""
-        ordered = self._queue.order(self.jobs.values())
-        positions = {job.job_id: place for place, job in enumerate(ordered)}
-        moved = [job for job in ordered if self._positions.get(job.job_id) != positions[job.job_id]]
-        self._positions = positions
-        for job in moved:
+        for job in self.place():
             if self._streams.is_watched(job.job_id):
                 self._streams.on_job(self.info(job))
+
+    def place(self) -> list[Job]:
+        """Work out anew where queued jobs stand; gives those that moved."""
+        return self._turns.place(self.jobs, self._running, self.executor.workers if self.executor is not None else 1)
 
     def on_report(self, job_id: str, attempt: int, report: Report) -> None:
         """A worker said something, or ended."""
@@ -286,13 +299,18 @@ class Lifecycle:
         if _ORDER_OF_STATES.index(state) > _ORDER_OF_STATES.index(job.state):
             wanted = job.wanted
             job = replace(job.moved(state), wanted=wanted)
+            running = self._running.get(job.job_id)
+            if state == "training" and running is not None:
+                running.training_s = time.monotonic()
         self._save(job)
 
     def _on_finished(self, job: Job, finished: Finished) -> None:
         if job.wanted == "discard":
             return      # its end is under way
         job = self._take_result(job, finished)
-        if finished.complete or (job.wanted is None and not self.draining):
+        running = self._running.get(job.job_id)
+        makes_way = running is not None and running.makes_way
+        if finished.complete or (job.wanted is None and not self.draining and not makes_way):
             if job.state != "finishing":
                 job = self._save(job.moved("finishing"))
             self._end(job, "done")
@@ -301,19 +319,26 @@ class Lifecycle:
         elif job.wanted == "pause":
             self._save(job.moved("paused"))
         else:
-            self._enqueue(job)      # the server stops; the job goes on at its next start
-        self._running.pop(job.job_id, None)
+            self._queue_again(job)      # the server stops, or a short job comes first
+        self._forget_worker(job)
 
     def _on_failed(self, job: Job, error: ErrorInfo) -> None:
         if job.wanted == "discard":
             return
         job = self._keep_latest(job)
         self._end(job, "cancelled") if job.wanted == "cancel" else self._end(job, "failed", error)
-        self._running.pop(job.job_id, None)
+        self._forget_worker(job)
 
     def _on_exit(self, job: Job, exited: Exited) -> None:
-        self._running.pop(job.job_id, None)
-        self._worker_gone(job, f"its worker ended with code {exited.code}", is_failure=not self.draining)
+        running = self._forget_worker(job)
+        wished = self.draining or (running is not None and running.makes_way)
+        self._worker_gone(job, f"its worker ended with code {exited.code}", is_failure=not wished)
+
+    def _forget_worker(self, job: Job) -> Running | None:
+        running = self._running.pop(job.job_id, None)
+        if running is not None:
+            self._turns.ended(job, running)
+        return running
 
     def _worker_gone(self, job: Job, reason: str, is_failure: bool) -> None:
         """A job that was at work has no worker any more and did not say how it ended."""
@@ -336,7 +361,7 @@ class Lifecycle:
             return
         job = self.log(replace(job, failures=failures), f"The job goes on from its last checkpoint: {reason}.",
                        "warning")
-        self._enqueue(job)
+        self._queue_again(job)
 
     def is_anything_active(self) -> bool:
         """Whether a worker is at any job."""

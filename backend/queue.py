@@ -1,50 +1,99 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose turn it is: fair between clients, by priority and age within one."""
+"""Whose turn it is: fair between clients by their shares, by priority and age within one; and when it will be."""
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from interngs.wire.states import ACTIVE
 
 from .jobs import Job
 
+_SHORTEST_S = 1.0
+"""Least worker time that a start counts, so that turns alternate when nothing is known of the jobs."""
+
+
+def one_each(share: str) -> float:
+    """The weights when nobody set any."""
+    return 1.0
+
 
 class FairQueue:
-    """Orders queued jobs.  Holds no jobs itself, only when each client was last served."""
+    """Orders queued jobs.  Holds no jobs itself, only how much worker time each client was given.
 
-    def __init__(self) -> None:
-        self._served: dict[str, int] = {}
-        self._turn = 0
+    Start-time fair queueing (Goyal, Vin and Cheng 1996): a client's tag advances by the worker time of its jobs over
+    its weight, and the lowest tag is next.  Who was idle starts at the tag of the job that started last, so waiting
+    saves up nothing.
+    """
+
+    def __init__(self, weight_of: Callable[[str], float] = one_each) -> None:
+        """``weight_of``: how many times the worker time of others a client may have."""
+        self._weight_of = weight_of
+        self._tags: dict[str, float] = {}
+        self._now = 0.0
+        self._turns: dict[str, int] = {}
+        self._charged: dict[str, float] = {}
 
     def note_start(self, job: Job) -> None:
-        """A job of this client starts now."""
-        self._turn += 1
-        self._served[job.share] = self._turn
+        """A job starts now: its client is charged the time that it is expected to take."""
+        cost = max(_SHORTEST_S, job.expected_s)
+        self._now = max(self._now, self._tags.get(job.share, 0.0))
+        self._tags[job.share] = self._now + cost / self._weight_of(job.share)
+        self._turns[job.share] = max(self._turns.values(), default=0) + 1
+        self._charged[job.job_id] = cost
+
+    def note_end(self, job: Job, used_s: float) -> None:
+        """Its worker has ended after ``used_s``: what was charged becomes what it took."""
+        charged = self._charged.pop(job.job_id, None)
+        if charged is not None:
+            self._tags[job.share] += (max(_SHORTEST_S, used_s) - charged) / self._weight_of(job.share)
 
     def order(self, jobs: Iterable[Job]) -> list[Job]:
         """The queued jobs among ``jobs``, next first.
 
-        The client with the fewest running jobs first, then the one served longest ago; within a client higher
-        priority first, then the one queued first.
+        The client with the fewest running jobs for its weight first, then the one that was given least, then the one
+        served longest ago; within a client higher priority first, then the one queued first.
         """
         jobs = list(jobs)
         running = Counter(job.share for job in jobs if job.state in ACTIVE)
-        served = dict(self._served)
-        turn = self._turn
         waiting: dict[str, list[Job]] = {}
         queued = [job for job in jobs if job.state == "queued"]
         for job in sorted(queued, key=lambda job: (job.priority, -job.queued_order)):
             waiting.setdefault(job.share, []).append(job)
+        tags = {share: max(self._now, self._tags.get(share, 0.0)) for share in waiting}
+        turns = {share: self._turns.get(share, 0) for share in waiting}
+        weights = {share: self._weight_of(share) for share in waiting}
+        turn = max(self._turns.values(), default=0)
         ordered = []
         while waiting:
-            share = min(waiting, key=lambda name: (running[name], served.get(name, 0), -waiting[name][-1].priority,
-                                                   waiting[name][-1].queued_order))
-            ordered.append(waiting[share].pop())
+            share = min(waiting, key=lambda name: (running[name] / weights[name], tags[name], turns[name],
+                                                   -waiting[name][-1].priority, waiting[name][-1].queued_order))
+            job = waiting[share].pop()
+            ordered.append(job)
             if not waiting[share]:
                 del waiting[share]
             turn += 1
             running[share] += 1
-            served[share] = turn
+            tags[share] += max(_SHORTEST_S, job.expected_s) / weights[share]
+            turns[share] = turn
         return ordered
+
+
+def expected_starts(ordered: Sequence[Job], busy_s: Sequence[float], workers: int) -> dict[str, float]:
+    """Seconds from now until each job of ``ordered`` starts, when every worker takes the next as it gets free.
+
+    Args:
+        busy_s: seconds that each running job still takes.
+        workers: how many jobs run at the same time.
+    """
+    free_at = sorted([*busy_s, *[0.0] * max(0, workers - len(busy_s))])
+    heapq.heapify(free_at)
+    starts = {}
+    for job in ordered:
+        if not free_at:
+            break
+        starts[job.job_id] = heapq.heappop(free_at)
+        heapq.heappush(free_at, starts[job.job_id] + job.expected_s)
+    return starts

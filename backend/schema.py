@@ -34,7 +34,9 @@ CREATE TABLE replies (
     created_s REAL NOT NULL, UNIQUE (owner, client_id, request_id));
 """
 
-STEPS = (_VERSION_1,)
+_VERSION_2 = "ALTER TABLE jobs ADD COLUMN expected_s REAL NOT NULL DEFAULT 0;"
+
+STEPS = (_VERSION_1, _VERSION_2)
 """Script ``i`` turns a database of version ``i`` into one of version ``i + 1``; released scripts never change."""
 
 

@@ -32,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 _AT_ONCE = 64
 _TICK_S = 0.2
 _RETRY_S = 1.0
+_MAKE_WAY_S = 0.5
 
 SendControl = Callable[[Session, Message, str], None]
 SendBulk = Callable[[bytes, Message, str, int], None]
@@ -63,6 +64,7 @@ class Service:
         self._after_commit: list[Callable[[], None]] = []
         self._stopping = threading.Event()
         self._queue_changed = True
+        self._make_way_s = 0.0
         self.store: Store
         self.lifecycle: Lifecycle
         self.streams: Streams
@@ -269,9 +271,20 @@ class Service:
             except OSError as error:
                 _LOG.error("a worker could not be started: %s", error)
                 self.post_report(work.job_id, work.attempt, Exited(-1))
+        self._make_way()
         if self._queue_changed:
             self._queue_changed = False
             self.lifecycle.tell_positions()
+            self._flush()
+
+    def _make_way(self) -> None:
+        """Let long jobs make way for short ones, looked at now and then."""
+        if time.monotonic() < self._make_way_s:
+            return
+        self._make_way_s = time.monotonic() + _MAKE_WAY_S
+        for job in self.lifecycle.who_makes_way():
+            with self.store.batch():
+                self.lifecycle.make_way(job)
             self._flush()
 
     def _drain(self) -> None:

@@ -163,9 +163,10 @@ class Store:
         """Record a new job with its list of inputs."""
         self._db.execute(
             "INSERT INTO jobs (job_id, owner, client_id, client_name, share, title, preset, views, capture, settings,"
-            " priority, created_s, state, updated_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " priority, created_s, state, updated_s, expected_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (job.job_id, job.owner, job.client_id, job.client_name, job.share, job.title, job.preset, job.views,
-             pack(to_plain(capture)), json.dumps(settings), job.priority, job.created_s, job.state, job.updated_s))
+             pack(to_plain(capture)), json.dumps(settings), job.priority, job.created_s, job.state, job.updated_s,
+             job.expected_s))
         self._db.executemany("INSERT INTO job_blobs VALUES (?, ?, ?, ?)",
                              [(job.job_id, ref.sha256, ref.size_bytes, kind)
                               for ref, kind in capture.blobs().items()])
@@ -352,7 +353,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 _JOB_COLUMNS = ("job_id", "owner", "client_id", "client_name", "share", "title", "preset", "views", "state", "wanted",
                 "priority", "created_s", "updated_s", "queued_order", "stage", "progress", "result", "error",
-                "last_seq", "attempt", "failures", "checkpoint_step", "folder_bytes", "fetched")
+                "last_seq", "attempt", "failures", "checkpoint_step", "folder_bytes", "fetched", "expected_s")
 
 
 def _dump(record: Any) -> bytes | None:

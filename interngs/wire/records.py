@@ -202,6 +202,7 @@ class JobInfo:
         wanted: a command that was accepted and is under way.
         created_s, updated_s: Unix time by the server's clock.
         queue_position: 0 is next; None when not queued.
+        starts_in_s: seconds from this message until a queued job is expected to start; None when not queued or unknown.
         stage: the newest stage's name.
         last_seq: sequence number of the newest event.
         attempts: starts of a worker since the last checkpoint or resume.
@@ -224,6 +225,7 @@ class JobInfo:
     result: ResultInfo | None = None
     error: ErrorInfo | None = None
     attempts: int = 0
+    starts_in_s: float | None = None
 
 
 @dataclass(frozen=True)
