@@ -15,8 +15,8 @@ from rich.progress import Progress as Bars
 
 from ..events import Done, Event, Log, Progress, Stage
 
-STAGE_NAMES = {"load": "Reading photographs", "geometry": "Finding depth", "seeding": "Placing Gaussians",
-               "optimise": "Optimising", "clean": "Cleaning"}
+STAGE_NAMES = {"upload": "Sending photographs", "load": "Reading photographs", "geometry": "Finding depth",
+               "seeding": "Placing Gaussians", "optimise": "Optimising", "clean": "Cleaning"}
 
 
 class Interrupt:

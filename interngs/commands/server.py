@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from ..config import PipelineConfig
 from ..events import Done
 from ..formats.detect import find_capture
 from ..link import commands
@@ -33,6 +34,8 @@ class Submit:
     server: str = DEFAULT_SERVER
     title: str = ""
     """A name for people."""
+    priority: int = 0
+    """-10 to 10: among your own waiting jobs, higher ones start first."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,17 @@ class Pair:
     line: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LINE")]
 
 
+def job_settings(config: PipelineConfig) -> dict[str, Any]:
+    """The settings of a run as a backend takes them: it decides on device and threads itself."""
+    return {name: value for name, value in config.to_dict().items() if name not in ("device", "threads")}
+
+
 def submit(arguments: list[str]) -> None:
     """``interngs submit CAPTURE``."""
     options = parse(Submit(tyro.MISSING, preset_in(arguments)), arguments, "submit")
     with connected(options.server) as link:
-        job = commands.submit(link, find_capture(options.capture), options.config.to_dict(),
-                              title=options.title or options.capture.name)
+        job = commands.submit(link, find_capture(options.capture), job_settings(options.config),
+                              title=options.title or options.capture.name, priority=options.priority)
     Console().print(job.job_id, highlight=False)
 
 

@@ -134,11 +134,16 @@ def watch(link: Link, job_id: str) -> Iterator[Event]:
 
 
 def run(link: Link, capture: CaptureFiles, settings: Settings, *, title: str = "",
-        uploaded: Uploaded = _say_nothing) -> Iterator[Event]:
-    """Submit and watch: the same events as ``interngs.pipeline.reconstruct`` gives."""
+        uploaded: Uploaded = _say_nothing, keep: bool = True) -> Iterator[Event]:
+    """Submit and watch: the same events as ``interngs.pipeline.reconstruct`` gives.
+
+    Without ``keep`` the server forgets the job once its result is here.
+    """
     yield Stage("upload")
     job = submit(link, capture, settings, title=title, uploaded=uploaded)
     yield from watch(link, job.job_id)
+    if not keep:
+        link.discard(job.job_id).result(_ANSWER_TIMEOUT_S)
 
 
 def jobs(link: Link) -> tuple[JobInfo, ...]:
