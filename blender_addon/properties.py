@@ -18,6 +18,7 @@ from bpy.props import (
 )
 
 from .preferences import LOCAL_ADDRESS, preferences
+from .scene.splat_object import shown_as
 
 
 def _is_camera(_self: PhotoRow, candidate: bpy.types.Object) -> bool:
@@ -195,12 +196,44 @@ def _set_server(_self, value):
     preferences().active_server = value
 
 
+PREVIEW_MODES = [
+    ("SPLATS", "Splats", "Gaussians as they were trained to look"),
+    ("ELLIPSOIDS", "Ellipsoids", "The surface of each Gaussian at one and a half standard deviations"),
+    ("POINTS", "Points", "The centre of each Gaussian"),
+    ("DEPTH", "Depth", "Gaussians in shades of their distance; near is bright"),
+]
+
+
+def _preview_switched(self, _context):
+    for each in bpy.data.objects:
+        if each.interngs_splat.is_splat:
+            each.display_type = shown_as(self.show_preview)
+    _redraw(self, _context)
+
+
+def _redraw(_self, context):
+    for area in context.screen.areas if context.screen is not None else ():
+        area.tag_redraw()
+
+
 class WindowSettings(bpy.types.PropertyGroup):
     """What the panels keep while Blender runs; never saved."""
 
     server: EnumProperty(
         name="Server", items=_server_items, get=_get_server, set=_set_server,
         description="The backend that Connect uses; more are added in the add-on's preferences")
+    show_preview: BoolProperty(
+        name="Draw Gaussians", default=True, update=_preview_switched,
+        description="Draw true Gaussians in the 3D views; off shows each as a point of its size")
+    preview_mode: EnumProperty(
+        name="Draw As", items=PREVIEW_MODES, default="SPLATS", update=_redraw,
+        description="How Gaussians are drawn in the 3D views; renders are not changed")
+    preview_opacity: FloatProperty(
+        name="Opacity", default=1.0, min=0.0, max=4.0, soft_max=1.0, subtype="FACTOR", update=_redraw,
+        description="Factor on every Gaussian's opacity in the 3D views; nothing is changed in the object")
+    preview_size: FloatProperty(
+        name="Size", default=1.0, min=0.0, max=10.0, soft_max=2.0, subtype="FACTOR", update=_redraw,
+        description="Factor on every Gaussian's size in the 3D views; nothing is changed in the object")
     pairing: StringProperty(
         name="Pairing Line", description="The whole line that 'interngs-backend keys pair' printed",
         options={"SKIP_SAVE"})

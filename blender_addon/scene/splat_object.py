@@ -158,6 +158,7 @@ def create(name: str, splats: SplatArrays, collection: bpy.types.Collection) -> 
     if isinstance(data, bpy.types.Mesh):
         splat.modifiers.new("Points", "NODES").node_group = _points_nodes()
     splat.interngs_splat.is_splat = True
+    splat.display_type = shown_as(bpy.context.window_manager.interngs.show_preview)
     return splat
 
 
@@ -201,11 +202,20 @@ def read(splat: bpy.types.Object) -> Gaussians:
     if not is_splat(splat):
         raise InputError("not-a-splat", f"{splat.name!r} holds no Gaussians.",
                          "Select an object that Intern-GS or Blender's splat importer made.")
-    arrays: dict[str, NDArray[np.float32]] = {}
-    for attribute in splat.data.attributes:
-        if attribute.name in OWN or attribute.name.startswith(SH_PREFIX):
-            width = COMPONENTS[attribute.data_type]
-            array = np.empty(len(attribute.data) * width, np.float32)
-            attribute.data.foreach_get(FOREACH_NAME[attribute.data_type], array)
-            arrays[attribute.name] = array.reshape(-1, width) if width > 1 else array
-    return gaussians_from_arrays(arrays)
+    return gaussians_from_arrays({attribute.name: read_attribute(splat.data, attribute.name)
+                                  for attribute in splat.data.attributes
+                                  if attribute.name in OWN or attribute.name.startswith(SH_PREFIX)})
+
+
+def read_attribute(data: SplatData, name: str) -> NDArray[np.float32]:
+    """One of our attributes as [N] or [N, components] float32."""
+    attribute = data.attributes[name]
+    width = COMPONENTS[attribute.data_type]
+    array = np.empty(len(attribute.data) * width, np.float32)
+    attribute.data.foreach_get(FOREACH_NAME[attribute.data_type], array)
+    return array.reshape(-1, width) if width > 1 else array
+
+
+def shown_as(preview: bool) -> str:
+    """Blender's own display of a splat object: its bounds where the add-on draws the Gaussians, else its points."""
+    return "BOUNDS" if preview and not compat.has_native_splats() else "TEXTURED"

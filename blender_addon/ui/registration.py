@@ -6,9 +6,9 @@ from __future__ import annotations
 import bpy
 
 from ..session.thumbnails import thumbnails
-from . import backend, capture, job, photos
+from . import backend, capture, job, photos, preview
 
-CLASSES = (*backend.CLASSES, *photos.CLASSES, *capture.CLASSES, *job.CLASSES)
+CLASSES = (*backend.CLASSES, *photos.CLASSES, *capture.CLASSES, *job.CLASSES, *preview.CLASSES)
 
 
 def register() -> None:

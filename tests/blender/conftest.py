@@ -105,6 +105,14 @@ BACKEND_PYTHON = next((path for path in (ROOT / ".venv/bin/python", ROOT / ".ven
                        if path.exists()), None)
 
 
+@pytest.fixture(scope="session")
+def backend_python():
+    """The Python of the repository's own environment."""
+    if BACKEND_PYTHON is None:
+        pytest.skip("needs the repository's own .venv: python run.py test makes it")
+    return BACKEND_PYTHON
+
+
 class Server:
     """A real backend in a process of its own, in the repository's own environment; on one port all along."""
 

@@ -29,6 +29,7 @@ def prepare():
     for row in settings.photos:
         row.camera = bpy.data.objects["Camera"]
     settings.job.preview_gaussians = 500_000
+    bpy.context.window_manager.interngs.show_preview = False
     jobs = addon("blender_addon.ops.jobs")
     original = jobs.job_settings
     jobs.job_settings = lambda scene: original(scene) | {
@@ -58,7 +59,15 @@ def measure():
 
     session.pump = timed
     bpy.ops.interngs.reconstruct()
-    yield from wait_until(lambda: sum(swapped for _, swapped in turns) >= PREVIEWS, "previews", 400)
+    state = addon("blender_addon.session.state").session_state
+
+    def enough():
+        RESULT["seen"] = {"error": state().error and state().error.details, "waiting": dict(state().waiting),
+                          "jobs": [job.state for job in state().jobs], "turns": len(turns),
+                          "swaps": sum(swapped for _, swapped in turns)}
+        return RESULT["seen"]["swaps"] >= PREVIEWS
+
+    yield from wait_until(enough, "previews", 200)
     RESULT["swap_ms"] = [round(took * 1e3, 1) for took, swapped in turns if swapped]
     quiet = sorted(took * 1e3 for took, swapped in turns if not swapped)
     RESULT["tick_ms"] = {"median": round(quiet[len(quiet) // 2], 2), "99 %": round(quiet[int(len(quiet) * 0.99)], 2),

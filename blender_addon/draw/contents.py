@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The splat objects of the open file as the GPU has them: read here, packed and sorted in the worker's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+from ..scene.splat_arrays import BASE, SH_PREFIX
+from ..scene.splat_object import point_count, read_attribute
+from .packing import COEFFICIENTS, PackedSplat, join, pack
+from .painter import Picture, texture
+from .sort import Order, back_to_front
+from .worker import NewestWorker
+
+SAME_VIEW = 1e-4
+"""Relative change of the viewing direction, or of the objects' depths to each other, below which an order is kept."""
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(eq=False)
+class _Member:
+    """An object's Gaussians: ``arrays`` as they were read, until the worker has made ``packed`` of them."""
+
+    data_id: int
+    count: int
+    arrays: list[NDArray[np.float32]] | None
+    packed: PackedSplat | None = None
+    stale: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Packed:
+    """What the worker made of the objects ``ids``, with the order for each view."""
+
+    ids: tuple[int, ...]
+    sources: list[tuple[_Member, PackedSplat]]
+    texels: NDArray[np.float32]
+    harmonics: NDArray[np.float32] | None
+    orders: dict[int, tuple[Matrix, tuple[bool, ...], Order]]
+
+
+@dataclass(eq=False)
+class _Contents:
+    """What the GPU has."""
+
+    ids: tuple[int, ...] = ()
+    positions: list[NDArray[np.float32]] = field(default_factory=list)
+    splats: Any = None
+    harmonics: Any = None
+
+
+@dataclass(eq=False)
+class _View:
+    """One 3D view: what it shows, from where, and the newest order for it."""
+
+    matrix: Matrix
+    ids: frozenset[int] = frozenset()
+    contents: _Contents | None = None
+    order: Any = None
+    count: int = 0
+    near: float = 0.0
+    far: float = 1.0
+    asked: tuple[_Contents, Matrix, tuple[bool, ...]] | None = None
+
+
+class SplatContents:
+    """All splat objects that any 3D view shows.  Main thread only; keeps no reference to Blender's data."""
+
+    def __init__(self, worker: NewestWorker) -> None:
+        self._worker = worker
+        self._members: dict[int, _Member] = {}
+        self._contents = _Contents()
+        self._views: dict[int, _View] = {}
+        self._objects = 0
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.__init__(self._worker)  # type: ignore[misc]
+
+    def mark_stale(self, data_id: int | None = None) -> None:
+        """Read the Gaussians of a data-block (or of all) again at the next picture."""
+        for member in self._members.values():
+            member.stale |= data_id is None or member.data_id == data_id
+
+    def keep_views(self, keys: set[int]) -> None:
+        """Forget the views that are gone."""
+        for key in self._views.keys() - keys:
+            del self._views[key]
+
+    def picture(self, key: int, view: Matrix, splats: Sequence[bpy.types.Object]) -> Picture | None:
+        """What to paint now in a view; None while nothing is ready.  Orders the packing and sorting that are due.
+
+        Args:
+            key: of the view.
+            view: [4, 4] view_from_world.
+            splats: the objects that the view shows.
+        """
+        self._take_packed()
+        if not splats:
+            self._views.pop(key, None)
+            return None
+        by_id = {each.session_uid: each for each in splats}
+        mine = self._views.setdefault(key, _View(view))
+        mine.matrix, mine.ids = view, frozenset(by_id)
+        self._pack_if_changed(by_id)
+        contents = self._contents
+        if not contents.ids:
+            return None
+        views = np.stack([view @ _matrix(by_id.get(each)) for each in contents.ids])
+        shown = tuple(each in by_id for each in contents.ids)
+        self._sort(key, mine, views[:, 2], shown)
+        if mine.contents is not contents or not mine.count:
+            return None
+        return Picture(contents.splats, contents.harmonics, mine.order, mine.count, views, shown, mine.near, mine.far)
+
+    # ---- packing -----------------------------------------------------------------------------------------------------
+
+    def _pack_if_changed(self, here: dict[int, bpy.types.Object]) -> None:
+        changed = False
+        for each, splat in here.items():
+            member = self._members.get(each)
+            if (member is None or member.stale or member.data_id != splat.data.session_uid
+                    or member.count != point_count(splat.data)) and not _is_locked(splat):
+                self._members[each] = _read(splat)
+                changed = True
+        if not changed and len(bpy.data.objects) != self._objects:
+            self._objects = len(bpy.data.objects)
+            changed = not self._members.keys() <= {each.session_uid for each in bpy.data.objects}
+        if changed:
+            self._pack()
+
+    def _pack(self) -> None:
+        """Let the worker join what the views show; what was packed before is not packed again."""
+        wanted = frozenset[int]().union(*(view.ids for view in self._views.values()))
+        by_id = {each.session_uid: each for each in bpy.data.objects if each.session_uid in wanted}
+        self._members = {each: member for each, member in self._members.items() if each in by_id}
+        ids, members = tuple(self._members), list(self._members.values())
+        jobs = [(member, member.arrays, member.packed) for member in members]
+        views = {}
+        if ids:
+            world = [_matrix(by_id[each]) for each in ids]
+            views = {key: (np.stack([(view.matrix @ each)[2] for each in world]),
+                           tuple(each in view.ids for each in ids)) for key, view in self._views.items()}
+
+        def work() -> _Packed:
+            splats = [pack(*arrays[:4], arrays[4:]) if packed is None and arrays is not None else packed
+                      for _, arrays, packed in jobs]
+            known = [each for each in splats if each is not None]
+            orders = {key: (rows, shown, back_to_front([each.position for each in known], rows, shown))
+                      for key, (rows, shown) in views.items()}
+            return _Packed(ids, list(zip(members, known, strict=True)), *join(known), orders)
+
+        self._worker.put("pack", work)
+
+    def _take_packed(self) -> None:
+        done: _Packed | None = self._worker.take("pack")
+        if done is None:
+            return
+        for member, packed in done.sources:
+            member.packed, member.arrays = packed, None
+        contents = self._contents = _Contents(
+            done.ids, [packed.position for _, packed in done.sources], texture(done.texels, "RGBA32F"),
+            None if done.harmonics is None else texture(done.harmonics, "RGBA32F"))
+        for key, (rows, shown, order) in done.orders.items():
+            if key in self._views:
+                self._views[key].asked = contents, rows, shown
+                _take_order(self._views[key], contents, order)
+
+    # ---- sorting -----------------------------------------------------------------------------------------------------
+
+    def _sort(self, key: int, view: _View, rows: Matrix, shown: tuple[bool, ...]) -> None:
+        done = self._worker.take(("sort", key))
+        contents = self._contents
+        if done is not None and done[0] is contents:
+            _take_order(view, contents, done[1])
+        if view.asked is not None and view.asked[0] is contents and view.asked[2] == shown and (
+                _is_same_view(view.asked[1], rows)):
+            return
+        positions = contents.positions
+        view.asked = contents, rows, shown
+        self._worker.put(("sort", key), lambda: (contents, back_to_front(positions, rows, shown)))
+
+
+def _take_order(view: _View, contents: _Contents, order: Order) -> None:
+    view.contents, view.count = contents, order.count
+    view.near, view.far = order.near, order.far
+    view.order = texture(order.texels, "R32F")
+
+
+def _is_same_view(before: Matrix, now: Matrix) -> bool:
+    """Whether two sets of rows sort alike: a common scale, and a common shift in depth, change no order."""
+    def comparable(rows: Matrix) -> Matrix:
+        scaled = rows / max(float(np.linalg.norm(rows[0, :3])), 1e-12)
+        scaled[:, 3] -= scaled[0, 3]
+        return scaled
+
+    return bool(np.allclose(comparable(before), comparable(now), rtol=SAME_VIEW, atol=SAME_VIEW))
+
+
+def _read(splat: bpy.types.Object) -> _Member:
+    """An object's attributes as they are now; what changes later makes the member stale."""
+    names = ["position", "scale", "rotation", BASE, *_band_names(splat.data)]
+    return _Member(splat.data.session_uid, point_count(splat.data),
+                   [read_attribute(splat.data, name) for name in names])
+
+
+def _matrix(splat: bpy.types.Object | None) -> Matrix:
+    return np.eye(4, dtype=np.float32) if splat is None else np.array(splat.matrix_world, np.float32)
+
+
+def _band_names(data: Any) -> list[str]:
+    names = [f"{SH_PREFIX}{number}" for number in range(COEFFICIENTS)]
+    return [name for name in names if name in data.attributes]
+
+
+def _is_locked(splat: bpy.types.Object) -> bool:
+    """Whether a mesh is being edited: its attributes are empty until edit mode ends."""
+    return splat.mode == "EDIT" and isinstance(splat.data, bpy.types.Mesh)
