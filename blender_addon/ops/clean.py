@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Crop boxes and spheres, removing what the filters mark, and editing Gaussians by hand."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import bpy
+import numpy as np
+from bpy.props import EnumProperty
+
+from ...interngs.errors import InputError
+from ...interngs.scene.marks import Marks, mark
+from ..scene.crops import add_crop
+from ..scene.point_edit import edit_by_hand
+from ..scene.splat_edit import keep_subset
+from ..scene.splat_object import is_splat, point_count
+from ..scene.training_views import training_views
+from ..session.marking import finished_marks, marking, read_measures, thresholds_of
+from ..session.wording import number
+from .guarded import GuardedOperator
+from .threaded import ThreadedOperator
+
+
+def active_splat(cls, context) -> bool:
+    """Whether the active object holds Gaussians and can be changed; sets the poll message if not."""
+    if not is_splat(context.active_object):
+        cls.poll_message_set("Select an object that holds Gaussians")
+        return False
+    if context.mode != "OBJECT":
+        cls.poll_message_set("Leave edit mode first")
+        return False
+    if context.active_object.library is not None or context.active_object.data.library is not None:
+        cls.poll_message_set("This splat is linked from another file; make it local first")
+        return False
+    return True
+
+
+class INTERNGS_OT_add_crop(GuardedOperator, bpy.types.Operator):
+    """Add an empty round the splat that crops it; move, turn and scale it like any object"""
+
+    bl_idname = "interngs.add_crop"
+    bl_label = "Add Crop"
+    bl_options: ClassVar = {"REGISTER", "UNDO"}
+
+    shape: EnumProperty(name="Shape", items=[("box", "Box", "Crop by a box"), ("sphere", "Sphere", "Crop by a sphere")])
+
+    @classmethod
+    def poll(cls, context):
+        """A splat in object mode."""
+        return active_splat(cls, context)
+
+    def run(self, context):
+        """Add it; the splat stays active, so that the panel stays with it."""
+        empty = add_crop(context.active_object, self.shape)
+        self.report({"INFO"}, f"{empty.name} added: move and scale it to crop")
+        return {"FINISHED"}
+
+
+class INTERNGS_OT_clean(ThreadedOperator, bpy.types.Operator):
+    """Remove what the filters mark. The filters stay as they are set, and can be run again"""
+
+    bl_idname = "interngs.clean"
+    bl_label = "Remove Marked"
+    bl_options: ClassVar = {"REGISTER", "UNDO"}
+    doing = "Measuring the Gaussians"
+
+    @classmethod
+    def poll(cls, context):
+        """A splat in object mode."""
+        return active_splat(cls, context)
+
+    def prepare(self, context):
+        """Take the panel's marks when they are up to date, else measure again."""
+        splat = context.active_object
+        self._splat, self._count = splat.name, point_count(splat.data)
+        known = finished_marks(splat)
+        if known is not None:
+            return lambda: known
+        thresholds = thresholds_of(splat)
+        measures = read_measures(splat, training_views(context.scene, splat))
+        return lambda: mark(measures, thresholds)
+
+    def finish(self, context, outcome: Marks):
+        """Remove."""
+        splat = bpy.data.objects.get(self._splat)
+        if not is_splat(splat) or point_count(splat.data) != self._count or len(outcome.first) != self._count:
+            raise InputError("splat-changed", "The splat changed while it was measured.", "Press Remove Marked again.")
+        if not outcome.removed:
+            self.report({"INFO"}, "The filters mark nothing")
+            return {"CANCELLED"}
+        keep_subset(splat, outcome.kept)
+        marking().changed()
+        self.report({"INFO"}, f"{number(outcome.removed)} of {number(self._count)} Gaussians removed")
+        return {"FINISHED"}
+
+
+class INTERNGS_OT_edit_points(GuardedOperator, bpy.types.Operator):
+    """Select Gaussians by hand with Blender's own tools (box, circle, lasso) and delete them"""
+
+    bl_idname = "interngs.edit_points"
+    bl_label = "Edit Points"
+    bl_options: ClassVar = {"REGISTER", "UNDO"}
+
+    select: EnumProperty(
+        name="Select", default="NONE", options={"SKIP_SAVE"}, description="What is selected to begin with",
+        items=[("NONE", "Nothing", "Begin with nothing selected"),
+               ("MARKED", "Marked", "Begin with what the filters mark")])
+
+    @classmethod
+    def poll(cls, context):
+        """A splat in object mode."""
+        return active_splat(cls, context)
+
+    def run(self, context):
+        """Enter edit mode."""
+        splat = context.active_object
+        chosen = np.zeros(point_count(splat.data), bool)
+        if self.select == "MARKED":
+            marks = finished_marks(splat)
+            if marks is None:
+                raise InputError("marks-not-ready", "The filters are still measuring.",
+                                 "Wait until the counts are shown.")
+            chosen = ~marks.kept
+        edit_by_hand(context, splat, chosen)
+        return {"FINISHED"}
+
+
+CLASSES = (INTERNGS_OT_add_crop, INTERNGS_OT_clean, INTERNGS_OT_edit_points)

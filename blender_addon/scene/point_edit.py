@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Editing Gaussians by hand: meshes of vertices and point clouds have Blender's own edit mode in every version."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+
+def edit_by_hand(context: bpy.types.Context, splat: bpy.types.Object, chosen: NDArray[np.bool_]) -> None:
+    """Enter edit mode with the Gaussians of the mask ``chosen`` [N] selected."""
+    if isinstance(splat.data, bpy.types.Mesh):
+        context.tool_settings.mesh_select_mode = (True, False, False)
+        splat.data.vertices.foreach_set("select", chosen)
+    else:
+        attribute = splat.data.attributes.get(".selection")
+        if attribute is not None and attribute.data_type != "BOOLEAN":
+            splat.data.attributes.remove(attribute)
+            attribute = None
+        attribute = attribute or splat.data.attributes.new(".selection", "BOOLEAN", "POINT")
+        attribute.data.foreach_set("value", chosen)
+    for each in context.selected_objects:
+        each.select_set(False)
+    splat.select_set(True)
+    context.view_layer.objects.active = splat
+    bpy.ops.object.mode_set(mode="EDIT")

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes to a splat object's Gaussians that keep everything else: a subset of them, or all of them transformed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+from numpy.typing import NDArray
+
+from ...interngs.scene.gaussians import Gaussians
+from ...interngs.scene.transforms import transform_gaussians
+from .splat_arrays import SH_PREFIX, SplatArrays, splat_arrays
+from .splat_object import OWN, read, read_attribute, update, wants_viewing_attributes
+from .training_views import splat_from_training
+
+OTHER_TYPES: dict[str, tuple[str, int, type]] = {
+    "FLOAT": ("value", 1, np.float32), "INT": ("value", 1, np.int32), "BOOLEAN": ("value", 1, np.bool_),
+    "FLOAT_VECTOR": ("vector", 3, np.float32), "FLOAT2": ("vector", 2, np.float32),
+    "FLOAT_COLOR": ("color", 4, np.float32), "BYTE_COLOR": ("color", 4, np.float32),
+    "QUATERNION": ("value", 4, np.float32), "FLOAT4": ("vector", 4, np.float32), "INT8": ("value", 1, np.int8),
+    "INT32_2D": ("value", 2, np.int32), "FLOAT4X4": ("value", 16, np.float32)}
+"""How attributes that an artist added are read and written: property, components, type."""
+
+
+def is_own(name: str) -> bool:
+    """Whether an attribute is one of the splat's."""
+    return name in OWN or name.startswith(SH_PREFIX)
+
+
+def own_arrays(data: bpy.types.ID) -> dict[str, NDArray[np.float32]]:
+    """The splat's attributes, as they are."""
+    return {attribute.name: read_attribute(data, attribute.name) for attribute in data.attributes
+            if is_own(attribute.name)}
+
+
+def keep_subset(splat: bpy.types.Object, kept: NDArray[np.bool_] | NDArray[np.integer]) -> int:
+    """Keep the Gaussians that ``kept`` (a mask or indices) picks, bit for bit, with the artist's own attributes.
+
+    Returns:
+        How many stay.
+    """
+    data = splat.data
+    arrays = {name: np.ascontiguousarray(array[kept]) for name, array in own_arrays(data).items()}
+    others = []
+    for attribute in data.attributes:
+        known = OTHER_TYPES.get(attribute.data_type)
+        if not is_own(attribute.name) and known is not None and attribute.domain == "POINT" and (
+                not attribute.name.startswith(".")):
+            prop, width, dtype = known
+            values = np.empty(len(attribute.data) * width, dtype)
+            attribute.data.foreach_get(prop, values)
+            others.append((attribute.name, attribute.data_type, values.reshape(-1, width)[kept]))
+    count = len(arrays["position"])
+    if data.users > 1:
+        splat.data = data = data.copy()
+    update(splat, SplatArrays(count, arrays))
+    for name, kind, values in others:
+        attribute = splat.data.attributes.get(name) or splat.data.attributes.new(name, kind, "POINT")
+        if count:
+            attribute.data.foreach_set(OTHER_TYPES[kind][0], np.ascontiguousarray(values).reshape(-1))
+    return count
+
+
+@dataclass(frozen=True, eq=False)
+class Transformed:
+    """Arrays of a transformed splat, ready for ``show_transformed``."""
+
+    new_from_old: NDArray[np.float64]
+    splats: SplatArrays
+
+
+def prepare_transform(splat: bpy.types.Object, new_from_old: NDArray[np.float64]) -> Callable[[], Transformed]:
+    """Read the Gaussians now; the function returned does the arithmetic, in any thread.
+
+    Raises:
+        InputError: the matrix flattens space (raised by the function).
+    """
+    gaussians: Gaussians = read(splat)
+    viewing = wants_viewing_attributes()
+    return lambda: Transformed(new_from_old, splat_arrays(transform_gaussians(gaussians, new_from_old), viewing))
+
+
+def show_transformed(splat: bpy.types.Object, transformed: Transformed) -> None:
+    """Write transformed Gaussians back; the way to the training cameras follows, the object's transform does not."""
+    if splat.data.users > 1:
+        splat.data = splat.data.copy()
+    update(splat, transformed.splats)
+    since = transformed.new_from_old @ splat_from_training(splat)
+    splat.interngs_place.splat_from_training = since.ravel()
+
+
+def keep_children(splat: bpy.types.Object, new_from_old: NDArray[np.float64]) -> None:
+    """Let children stay where they are when the splat's own space changes under them."""
+    for child in splat.children:
+        child.matrix_parent_inverse = Matrix(new_from_old.tolist()) @ child.matrix_parent_inverse
+
+
+def is_uniform(matrix: NDArray[np.float64], tolerance: float = 1e-4) -> bool:
+    """Whether a matrix scales all axes alike (mirrors too), so that a transform of Gaussians by it is exact."""
+    lengths = np.linalg.svd(matrix[:3, :3], compute_uv=False)
+    return bool(lengths[0] - lengths[2] <= tolerance * lengths[0])
