@@ -8,11 +8,13 @@ import bpy
 from . import splat_properties
 from .draw import mark_overlay
 from .ops import clean as clean_operators
+from .ops import place as place_operators
 from .session import marking
 from .ui import clean as clean_panel
+from .ui import place as place_panel
 
-OPERATORS = (*clean_operators.CLASSES,)
-PANELS = (*clean_panel.CLASSES,)
+OPERATORS = (*clean_operators.CLASSES, *place_operators.CLASSES)
+PANELS = (*clean_panel.CLASSES, *place_panel.CLASSES)
 PARTS = (splat_properties, marking, mark_overlay)
 
 

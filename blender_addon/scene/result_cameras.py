@@ -8,6 +8,8 @@ from typing import Any
 
 import bpy
 import numpy as np
+from mathutils import Matrix
+from numpy.typing import NDArray
 
 from ...interngs.errors import InputError
 from ...interngs.scene.cameras import Camera, validate_camera
@@ -33,6 +35,11 @@ def cameras_of_report(report_json: str) -> dict[str, Camera]:
     return cameras
 
 
+def splat_since_training(splat: bpy.types.Object) -> NDArray[np.float64]:
+    """[4, 4] from the space that the splat was trained in to its own: what transforms were applied since."""
+    return np.array(splat.interngs_place.splat_from_training, np.float64).reshape(4, 4)
+
+
 def add_result_cameras(scene: bpy.types.Scene, splat: bpy.types.Object) -> list[bpy.types.Object]:
     """Add a result's cameras beside its splat, under the splat's parent or a new empty, and give them to the rows.
 
@@ -55,7 +62,7 @@ def add_result_cameras(scene: bpy.types.Scene, splat: bpy.types.Object) -> list[
         parent.empty_display_size = 0.3 * reach
         collection.objects.link(parent)
         splat.parent = parent
-    made = []
+    made, since = [], splat.matrix_basis @ Matrix(splat_since_training(splat).tolist())
     for name, camera in cameras.items():
         row = rows.get(name)
         fitted = camera
@@ -66,7 +73,7 @@ def add_result_cameras(scene: bpy.types.Scene, splat: bpy.types.Object) -> list[
         local = added.matrix_world.copy()
         added.parent = parent
         added.matrix_parent_inverse = splat.matrix_parent_inverse
-        added.matrix_basis = local
+        added.matrix_basis = since @ local
         if row is not None and row.camera is None:
             row.camera = added
         made.append(added)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ...interngs.scene.gaussians import Gaussians
 from ...interngs.scene.transforms import transform_gaussians
+from .result_cameras import splat_since_training
 from .splat_arrays import SH_PREFIX, SplatArrays, splat_arrays
 from .splat_object import OWN, read, read_attribute, update, wants_viewing_attributes
-from .training_views import splat_from_training
 
 OTHER_TYPES: dict[str, tuple[str, int, type]] = {
     "FLOAT": ("value", 1, np.float32), "INT": ("value", 1, np.int32), "BOOLEAN": ("value", 1, np.bool_),
@@ -89,7 +89,7 @@ def show_transformed(splat: bpy.types.Object, transformed: Transformed) -> None:
     if splat.data.users > 1:
         splat.data = splat.data.copy()
     update(splat, transformed.splats)
-    since = transformed.new_from_old @ splat_from_training(splat)
+    since = transformed.new_from_old @ splat_since_training(splat)
     splat.interngs_place.splat_from_training = since.ravel()
 
 

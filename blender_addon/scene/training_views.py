@@ -15,7 +15,7 @@ from ...interngs.errors import InputError, InternGSError
 from ...interngs.formats.npy_file import read_npy
 from ...interngs.scene.cameras import Camera
 from .photographs import camera_of_row, optional_path, used_rows
-from .result_cameras import cameras_of_report
+from .result_cameras import cameras_of_report, splat_since_training
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +37,6 @@ class TrainingViews:
 _cameras_of_report = lru_cache(maxsize=4)(cameras_of_report)
 
 
-def splat_from_training(splat: bpy.types.Object) -> NDArray[np.float64]:
-    """[4, 4] from the space that the splat was trained in to its own: what transforms were applied since."""
-    return np.array(splat.interngs_place.splat_from_training, np.float64).reshape(4, 4)
-
-
 def training_views(scene: bpy.types.Scene, splat: bpy.types.Object) -> TrainingViews:
     """What the splat's report says of its cameras; else the scene's photographs that are in use, where they stand.
 
@@ -56,7 +51,7 @@ def training_views(scene: bpy.types.Scene, splat: bpy.types.Object) -> TrainingV
             path = optional_path(row.depth_path)
             if path is not None and row.name in reported:
                 depths.append((reported[row.name], path))
-        return TrainingViews(reported, tuple(depths), np.linalg.inv(splat_from_training(splat)))
+        return TrainingViews(reported, tuple(depths), np.linalg.inv(splat_since_training(splat)))
     cameras = {}
     for row in rows:
         camera = _camera_or_none(scene, row)

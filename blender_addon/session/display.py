@@ -10,7 +10,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ..scene import splat_object
-from ..scene.result_cameras import add_result_cameras
+from ..scene.result_cameras import add_result_cameras, splat_since_training
 from .preparer import ReadySplat
 
 
@@ -43,6 +43,14 @@ def _follow_frame(splat: bpy.types.Object, scene: bpy.types.Scene) -> None:
     splat.matrix_parent_inverse = Matrix(np.linalg.inv(frame).tolist())
 
 
+def _undo_applied(splat: bpy.types.Object) -> None:
+    """New Gaussians are where they were trained: a transform that was applied to the old ones is the object's again."""
+    applied = splat_since_training(splat)
+    if not np.array_equal(applied, np.eye(4)):
+        splat.matrix_basis = splat.matrix_basis @ Matrix(applied.tolist())
+        splat.interngs_place.splat_from_training = np.eye(4).ravel()
+
+
 def show(ready: ReadySplat, server_id: str) -> bpy.types.Object | None:
     """Show a job's Gaussians: create its object or update it.  None when no scene of this file shows the job."""
     scene = scene_of_job(ready.job_id)
@@ -56,6 +64,7 @@ def show(ready: ReadySplat, server_id: str) -> bpy.types.Object | None:
         return splat
     else:
         splat_object.update(splat, ready.splats)
+        _undo_applied(splat)
     facts = splat.interngs_splat
     facts.job_id, facts.server_id = ready.job_id, server_id
     facts.step, facts.state = ready.step, ready.kind
