@@ -7,30 +7,33 @@ import bpy
 
 from . import splat_properties
 from .draw import mark_overlay
+from .ops import assets, splat_files
 from .ops import clean as clean_operators
 from .ops import place as place_operators
 from .session import marking
 from .ui import clean as clean_panel
 from .ui import place as place_panel
+from .ui import share as share_panel
 
-OPERATORS = (*clean_operators.CLASSES, *place_operators.CLASSES)
-PANELS = (*clean_panel.CLASSES, *place_panel.CLASSES)
-PARTS = (splat_properties, marking, mark_overlay)
+CLASSES = (*clean_operators.CLASSES, *place_operators.CLASSES, *splat_files.CLASSES, *assets.CLASSES,
+           *clean_panel.CLASSES, *place_panel.CLASSES, *share_panel.CLASSES)
+PARTS = (marking, mark_overlay, splat_files)
+"""What has handlers, timers or menu entries besides classes."""
 
 
 def register() -> None:
     """Properties first, then operators and panels."""
     splat_properties.register()
-    for each in (*OPERATORS, *PANELS):
+    for each in CLASSES:
         bpy.utils.register_class(each)
-    for part in PARTS[1:]:
+    for part in PARTS:
         part.register()
 
 
 def unregister() -> None:
     """Undo ``register``."""
-    for part in reversed(PARTS[1:]):
+    for part in reversed(PARTS):
         part.unregister()
-    for each in reversed((*OPERATORS, *PANELS)):
+    for each in reversed(CLASSES):
         bpy.utils.unregister_class(each)
     splat_properties.unregister()

@@ -23,10 +23,12 @@ class GuardedOperator:
         """Run, and tell of any failure."""
         return self.guard(lambda: self.run(context))
 
-    def guard(self, work: Callable[[], set[str]]) -> set[str]:
-        """The result of ``work``, or ``CANCELLED`` with the error shown."""
+    def guard(self, work: Callable[[], set[str]], after_error: Callable[[], object] | None = None) -> set[str]:
+        """The result of ``work``; or ``CANCELLED`` with the error shown, once ``after_error`` has tidied up."""
         try:
             return work()
         except Exception as error:  # noqa: BLE001 - the last line of defence before Blender prints a traceback
+            if after_error is not None:
+                after_error()
             self.report({"ERROR"}, show_error(error, self.bl_label))
             return {"CANCELLED"}
