@@ -13,6 +13,7 @@ from interngs.wire.arrays import check_extent, read_table
 from interngs.wire.errors import ServiceError, WireError
 from interngs.wire.limits import CONTROL_FRAME_BYTES, Limits
 from interngs.wire.records import BlobKind, BlobRef, check_sha256
+from interngs.wire.results import RESULT_ARRAYS
 
 _READ_BYTES = 1 << 20
 
@@ -108,6 +109,10 @@ def _check_image(path: Path, limits: Limits) -> None:
 
 
 def _has_shape(kind: BlobKind, shapes: dict[str, tuple[str, list[int]]], limits: Limits) -> bool:
+    if kind == "splat":
+        counts = {shape[0] if shape else -1 for _, shape in shapes.values()}
+        return (set(shapes) == set(RESULT_ARRAYS) and len(counts) == 1 and 0 < counts.pop() <= limits.gaussians
+                and all(dtype == "<f4" for dtype, _ in shapes.values()))
     if kind == "depth":
         dtype, shape = shapes.get("depth", ("", []))
         return (set(shapes) == {"depth"} and dtype == "<f4" and len(shape) == 2

@@ -36,7 +36,16 @@ from interngs.wire.messages import (
     Submit,
     Welcome,
 )
-from interngs.wire.records import CaptureRecord, Finding, Health, Preflight, ServerInfo, Settings, check_id
+from interngs.wire.records import (
+    RENDER_PRESET,
+    CaptureRecord,
+    Finding,
+    Health,
+    Preflight,
+    ServerInfo,
+    Settings,
+    check_id,
+)
 from interngs.wire.states import WAITING
 from interngs.wire.version import CAPABILITIES, PROTOCOL, PROTOCOL_MIN, agree
 
@@ -135,6 +144,9 @@ def _preflight(service: Service, session: Session, message: PreflightCapture) ->
 def _submit(service: Service, session: Session, message: Submit) -> Accepted:
     service.check_accepts_work()
     settings = _settings_of(message.settings)
+    config = PipelineConfig.from_dict(settings)
+    if message.capture.render is not None:
+        settings = {"preset": RENDER_PRESET}    # the rest is in its frames
     _refuse_errors(message.capture, service)
     lifecycle, limits = service.lifecycle, service.config.limits
     if lifecycle.count(session.owner, WAITING) >= limits.jobs_waiting or (
@@ -143,7 +155,7 @@ def _submit(service: Service, session: Session, message: Submit) -> Accepted:
     needed = sum(ref.size_bytes for ref in message.capture.blobs()
                  if not service.store.has_blob(session.owner, ref.sha256))
     lifecycle.make_room(session.owner, needed)
-    expected_s, _ = estimate(message.capture, PipelineConfig.from_dict(settings), service.devices.has_gpu)
+    expected_s, _ = estimate(message.capture, config, service.devices.has_gpu)
     job = lifecycle.create(session, message.capture, settings, message.title, message.priority, expected_s)
     service.note_queue_changed()
     return Accepted(lifecycle.info(job), tuple(service.store.missing_inputs(job.job_id)))

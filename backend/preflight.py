@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from interngs.config import PipelineConfig
 from interngs.errors import InputError
 from interngs.scene.cameras import Camera, validate_camera
-from interngs.wire.limits import NAME_CHARACTERS, Limits
-from interngs.wire.records import CaptureRecord, Finding, ViewRecord
+from interngs.wire.limits import NAME_CHARACTERS, RENDER_FRAMES, RENDER_PIXELS, RENDER_SPLATS, Limits
+from interngs.wire.records import CaptureRecord, Finding, RenderRecord, ViewRecord
 
 _DISTORTION_PARAMETERS = 16
 _WIDEST_ANGLE = math.radians(75.0)
@@ -21,6 +21,7 @@ _WIDEST_ANGLE = math.radians(75.0)
 # Rough costs (within a factor of two), from runs of the presets on two CPU cores; a GPU is about twenty times faster.
 _SECONDS_PER_VIEW_MEGAPIXEL = 12.0
 _SECONDS_PER_STEP_MEGAPIXEL = 0.35
+_SECONDS_PER_RENDERED_MEGAPIXEL = 2.0
 _GPU_SPEEDUP = 20.0
 _BYTES_AT_START = 700 << 20
 _BYTES_PER_PIXEL = 120
@@ -29,6 +30,8 @@ _BYTES_PER_GAUSSIAN = 1200
 
 def judge(capture: CaptureRecord, limits: Limits) -> list[Finding]:
     """Everything that speaks against a capture; errors refuse it, warnings go with it."""
+    if capture.render is not None:
+        return judge_render(capture.render, len(capture.views), limits)
     findings = _judge_counts(capture, limits)
     names: set[str] = set()
     for view in capture.views:
@@ -39,6 +42,33 @@ def judge(capture: CaptureRecord, limits: Limits) -> list[Finding]:
         names.add(view.name)
     if not any(finding.level == "error" for finding in findings):
         findings += _judge_poses(capture)
+    return findings
+
+
+def judge_render(render: RenderRecord, views: int, limits: Limits) -> list[Finding]:
+    """Everything that speaks against a render."""
+    findings = []
+    pixels = sum(frame.camera.width_px * frame.camera.height_px for frame in render.frames)
+    if views or not render.frames or not render.splats:
+        findings.append(_error("render-empty", "A render needs frames and splats, and no views.",
+                               "Send at least one of each; reconstruct in another job."))
+    if len(render.frames) > RENDER_FRAMES or len(render.splats) > RENDER_SPLATS or pixels > RENDER_PIXELS:
+        findings.append(_error("limit-exceeded", f"The render has {len(render.frames)} frames, {len(render.splats)} "
+                               f"splats and {pixels / 1e6:.0f} megapixels; a job takes {RENDER_FRAMES}, "
+                               f"{RENDER_SPLATS} and {RENDER_PIXELS / 1e6:.0f}.", "Send it as several jobs."))
+    if len({frame.number for frame in render.frames}) < len(render.frames):
+        findings.append(_error("frame-twice", "Two frames of the render have one number.", "Number them apart."))
+    if sum(ref.size_bytes for ref in render.splats) > limits.capture_bytes:
+        findings.append(_error("limit-exceeded", f"The splats are larger than {limits.capture_bytes / 1e9:.1f} GB, "
+                               "which this server takes.", "Render fewer at a time."))
+    for frame in render.frames:
+        try:
+            validate_camera(frame.camera.to_camera(), f"frame {frame.number}")
+        except InputError as error:
+            findings.append(_error(error.code, error.cause, error.remedy))
+        if any(not 0 <= each.splat < len(render.splats) for each in frame.placements):
+            findings.append(_error("placement-invalid", f"Frame {frame.number} places a splat that the render lacks.",
+                                   "Send the render again with the newest client."))
     return findings
 
 
@@ -142,6 +172,8 @@ def _sights(camera: Camera, depths: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def estimate(capture: CaptureRecord, config: PipelineConfig, on_gpu: bool) -> tuple[float, int]:
     """(seconds, bytes of memory) that a job will take, roughly."""
+    if capture.render is not None:
+        return estimate_render(capture.render, on_gpu)
     pixels = 0.0
     for view in capture.views:
         longest = max(view.width_px, view.height_px, 1)
@@ -154,6 +186,14 @@ def estimate(capture: CaptureRecord, config: PipelineConfig, on_gpu: bool) -> tu
     gaussians = min(config.seeding.max_seeds, pixels * 0.7)
     memory = _BYTES_AT_START + _BYTES_PER_PIXEL * pixels + _BYTES_PER_GAUSSIAN * gaussians
     return seconds / (_GPU_SPEEDUP if on_gpu else 1.0), int(memory)
+
+
+def estimate_render(render: RenderRecord, on_gpu: bool) -> tuple[float, int]:
+    """(seconds, bytes of memory) that a render will take, roughly."""
+    pixels = sum(frame.camera.width_px * frame.camera.height_px for frame in render.frames)
+    splat_bytes = sum(ref.size_bytes for ref in render.splats)
+    seconds = _SECONDS_PER_RENDERED_MEGAPIXEL * pixels / 1e6
+    return seconds / (_GPU_SPEEDUP if on_gpu else 1.0), int(_BYTES_AT_START + 6 * splat_bytes + 40 * pixels)
 
 
 def _error(code: str, cause: str, remedy: str, view: str | None = None) -> Finding:

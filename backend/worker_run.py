@@ -43,6 +43,10 @@ class Run:
         Raises:
             InternGSError: the pipeline refused or failed in a known way.
         """
+        if self._work.capture.render is not None:
+            from .worker_render import render_frames  # noqa: PLC0415 - torch, for renders alone
+
+            return render_frames(self._work, self._work.capture.render, self._send, self._should_stop)
         module, _, function = self._work.pipeline.partition(":")
         reconstruct = getattr(importlib.import_module(module), function)
         config = replace(PipelineConfig.from_dict(self._work.settings), device=self._work.device,

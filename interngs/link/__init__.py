@@ -2,7 +2,7 @@
 """The one client of the service: a socket thread behind calls that never wait; pyzmq, msgpack, numpy, stdlib."""
 
 from .link import Link
-from .sources import CaptureSource, ViewSource
+from .sources import CaptureSource, FrameSource, RenderSource, ViewSource
 from .state import LinkState
 from .updates import (
     EventArrived,
@@ -16,6 +16,6 @@ from .updates import (
     Update,
 )
 
-__all__ = ["CaptureSource", "EventArrived", "JobChanged", "Link", "LinkState", "PreviewArrived", "ProgressChanged",
-           "ServerNotice", "StateChanged", "TransferChanged", "TransferFailed", "Update",
-           "ViewSource"]
+__all__ = ["CaptureSource", "EventArrived", "FrameSource", "JobChanged", "Link", "LinkState", "PreviewArrived",
+           "ProgressChanged", "RenderSource", "ServerNotice", "StateChanged", "TransferChanged", "TransferFailed",
+           "Update", "ViewSource"]

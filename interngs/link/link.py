@@ -30,7 +30,7 @@ from ..wire.messages import (
     Submit,
 )
 from ..wire.records import BlobRef, Health, JobInfo, Preflight, ResultInfo, Settings
-from ..wire.results import read_result
+from ..wire.results import read_frames, read_result
 from ..wire.states import Command
 from .address import format_address, parse_address
 from .downloads import Download
@@ -39,7 +39,7 @@ from .keys import ClientFiles
 from .mailbox import Mailbox
 from .pairing import pair
 from .requests import settle, settle_failed
-from .sources import CaptureSource, PreparedCapture, prepare
+from .sources import CaptureSource, PreparedCapture, RenderSource, prepare, prepare_render
 from .state import LinkState
 from .updates import TransferChanged, Update
 from .watches import Watch
@@ -152,7 +152,7 @@ class Link:
         def prepared(ready: PreparedCapture) -> None:
             self._request(PreflightCapture(ready.record, settings), future, lambda answer: answer.report)
 
-        self._prepare(capture, future, prepared)
+        self._prepare(self._reading(capture), future, prepared)
         return future
 
     def submit(self, capture: CaptureSource, settings: Settings, *, title: str = "", priority: int = 0,
@@ -164,15 +164,30 @@ class Link:
         """
         future: Future[JobInfo] = Future()
 
+        self._prepare(self._reading(capture), future,
+                      lambda ready: self._submit(ready, settings, title, priority, preview_budget, future))
+        return future
+
+    def render(self, render: RenderSource, *, title: str = "", priority: int = 0) -> Future[JobInfo]:
+        """Make a job that renders frames of finished splats, upload the splats that the server lacks, and attach.
+
+        At most ``RENDER_FRAMES`` frames and ``RENDER_PIXELS`` pixels a job (``interngs/wire/limits.py``): send a longer
+        animation as several jobs.
+
+        Raises (in the future):
+            ServiceError: ``capability-missing`` when the server is too old to render.
+        """
+        future: Future[JobInfo] = Future()
+
         def prepared(ready: PreparedCapture) -> None:
-            def on_accepted(answer: Accepted) -> JobInfo:
-                self._engine.uploads.begin(answer.job.job_id, answer.missing, ready.blobs)
-                self._engine.attach(Watch(answer.job.job_id, preview_budget, 0))
-                return answer.job
+            server = self._engine.state.server
+            if server is not None and "render" not in server.capabilities:
+                settle_failed(future, ServiceError("capability-missing", "The server cannot render splats.",
+                                                   "Update the server."))
+                return
+            self._submit(ready, {}, title, priority, 0, future)
 
-            self._request(Submit(ready.record, settings, title, priority), future, on_accepted)
-
-        self._prepare(capture, future, prepared)
+        self._prepare(lambda: prepare_render(render), future, prepared)
         return future
 
     def supply(self, job_id: str, capture: CaptureSource) -> Future[JobInfo]:
@@ -186,7 +201,7 @@ class Link:
 
             self._request(GetInputs(job_id), future, on_inputs)
 
-        self._prepare(capture, future, prepared)
+        self._prepare(self._reading(capture), future, prepared)
         return future
 
     def jobs(self) -> Future[tuple[JobInfo, ...]]:
@@ -263,10 +278,8 @@ class Link:
         Raises:
             ServiceError: ``no-result`` when the job has none.
         """
-        if job.result is None:
-            raise ServiceError("no-result", f"The job {job.title or job.job_id[:8]!r} has no result.",
-                               "Wait until it is done, or cancel it to keep what it has so far.")
-        info, future = job.result, Future[FetchedResult]()
+        info = _result_of(job)
+        future = Future[FetchedResult]()
         report: dict[str, Any] = {}
 
         def failed(error: ErrorInfo) -> None:
@@ -301,6 +314,25 @@ class Link:
         self._engine.post(begin)
         return future
 
+    def fetch_frames(self, job: JobInfo) -> Future[dict[int, memoryview]]:
+        """Download the frames of a render, EXR files by their numbers, and compare them with their hash.
+
+        Raises:
+            ServiceError: ``no-result`` when the job has none.
+        """
+        info, future = _result_of(job), Future[dict[int, memoryview]]()
+
+        def have(data: bytearray) -> None:
+            try:
+                settle(future, read_frames(data))
+            except WireError as error:
+                settle_failed(future, error)
+
+        self._engine.post(lambda: self._download(
+            info.splat, have, lambda error: settle_failed(future, error.to_error()),
+            lambda done, total: self._mailbox.put(TransferChanged(job.job_id, "download", done, total))))
+        return future
+
     # ---- inside ------------------------------------------------------------------------------------------------------
 
     def _command(self, job_id: str, command: Command) -> Future[JobInfo]:
@@ -329,11 +361,25 @@ class Link:
         self._engine.downloads.add(Download(f"blob:{blob.sha256}", blob.size_bytes, finished, failed, blob.sha256,
                                             advanced))
 
-    def _prepare(self, capture: CaptureSource, future: Future[Any], then: Callable[[PreparedCapture], None]) -> None:
-        """Hash a capture's files in the file thread, then go on in the socket thread."""
+    def _submit(self, ready: PreparedCapture, settings: Settings, title: str, priority: int,
+                preview_budget: int | None, future: Future[JobInfo]) -> None:
+        """In the socket thread: make the job, upload what it lacks, attach to it."""
+        def on_accepted(answer: Accepted) -> JobInfo:
+            self._engine.uploads.begin(answer.job.job_id, answer.missing, ready.blobs)
+            self._engine.attach(Watch(answer.job.job_id, preview_budget, 0))
+            return answer.job
+
+        self._request(Submit(ready.record, settings, title, priority), future, on_accepted)
+
+    def _reading(self, capture: CaptureSource) -> Callable[[], PreparedCapture]:
+        return lambda: prepare(capture, self._closing.is_set)
+
+    def _prepare(self, make: Callable[[], PreparedCapture], future: Future[Any],
+                 then: Callable[[PreparedCapture], None]) -> None:
+        """Read and hash files in the file thread, then go on in the socket thread."""
         def work() -> None:
             try:
-                ready = prepare(capture, self._closing.is_set)
+                ready = make()
             except InternGSError as error:
                 settle_failed(future, error)
                 return
@@ -347,3 +393,10 @@ class Link:
     def _prepare_in_turn(self) -> None:
         while (work := self._preparing.get()) is not None:
             work()
+
+
+def _result_of(job: JobInfo) -> ResultInfo:
+    if job.result is None:
+        raise ServiceError("no-result", f"The job {job.title or job.job_id[:8]!r} has no result.",
+                           "Wait until it is done, or cancel it to keep what it has so far.")
+    return job.result

@@ -16,9 +16,20 @@ from ..formats.image_header import read_image_header
 from ..formats.npy_file import read_npy
 from ..scene.cameras import Camera
 from ..scene.capture import CaptureFiles, Distortion, SparsePoints
+from ..scene.gaussians import Gaussians
 from ..wire.arrays import pack_arrays
 from ..wire.errors import ServiceError
-from ..wire.records import BlobKind, BlobRef, CameraRecord, CaptureRecord, ViewRecord
+from ..wire.records import (
+    BlobKind,
+    BlobRef,
+    CameraRecord,
+    CaptureRecord,
+    FrameRecord,
+    PlacementRecord,
+    RenderRecord,
+    ViewRecord,
+)
+from ..wire.results import result_parts
 
 _READ_BYTES = 1 << 20
 _NO_DISTORTION = Distortion()
@@ -101,6 +112,46 @@ class PreparedCapture:
 
     record: CaptureRecord
     blobs: dict[str, BlobSource]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSource:
+    """One frame to be rendered: its number in the scene, its camera, and (splat's index, world_from_splat [4, 4])."""
+
+    number: int
+    camera: Camera
+    placements: tuple[tuple[int, NDArray[np.float64]], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class RenderSource:
+    """Splats to be rendered; each is a function that gives it, called in the link's file thread."""
+
+    splats: tuple[Callable[[], Gaussians], ...]
+    frames: tuple[FrameSource, ...]
+
+
+def prepare_render(render: RenderSource) -> PreparedCapture:
+    """Hash and describe a render.
+
+    Raises:
+        InternGSError: what a splat's function raises.
+    """
+    blobs: dict[str, BlobSource] = {}
+    refs = []
+    for make in render.splats:
+        data = b"".join(result_parts(make()))
+        ref = _ref_of(data)
+        blobs[ref.sha256] = BlobSource(ref, "splat", make=_constant(data))
+        refs.append(ref)
+    frames = tuple(FrameRecord(frame.number, CameraRecord.of(frame.camera), tuple(
+        PlacementRecord(index, tuple(map(float, np.asarray(matrix).ravel()))) for index, matrix in frame.placements))
+        for frame in render.frames)
+    return PreparedCapture(CaptureRecord((), "", None, RenderRecord(tuple(refs), frames)), blobs)
+
+
+def _constant(data: bytes) -> Callable[[], bytes]:
+    return lambda: data
 
 
 def prepare(capture: CaptureSource, should_stop: Callable[[], bool] = lambda: False) -> PreparedCapture:

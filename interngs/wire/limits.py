@@ -66,6 +66,12 @@ PREVIEW_BLOCK = 65_536
 """Gaussians of one preview block."""
 REPORT_BYTES = 16 << 20
 """Largest JSON report."""
+RENDER_FRAMES = 64
+"""Most frames of one render job; a client sends a longer animation as several jobs."""
+RENDER_PIXELS = 40_000_000
+"""Most pixels of all frames of one render job; its result has at most twelve bytes each."""
+RENDER_SPLATS = 64
+"""Most splats of one render job."""
 
 
 @dataclass(frozen=True)

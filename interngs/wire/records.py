@@ -15,7 +15,9 @@ from .errors import ErrorInfo, WireError
 from .limits import Limits
 from .states import Command, JobState
 
-BlobKind = Literal["image", "mask", "depth", "points"]
+BlobKind = Literal["image", "mask", "depth", "points", "splat"]
+RENDER_PRESET = "render"
+"""What stands in ``JobInfo.preset`` of a job that renders."""
 EventKind = Literal["state", "stage", "log", "checkpoint", "result"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -102,12 +104,46 @@ class ViewRecord:
 
 
 @dataclass(frozen=True)
+class PlacementRecord:
+    """Where a splat of a render stands in one frame: its number, and world_from_splat (16 numbers, rows first)."""
+
+    splat: int
+    world_from_splat: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.world_from_splat) != 16:
+            raise WireError("A placement has not 16 numbers.")
+
+    def to_matrix(self) -> np.ndarray:
+        """[4, 4] float64."""
+        return np.array(self.world_from_splat, np.float64).reshape(4, 4)
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """One frame of a render: its number in the scene, its camera, and the splats that are seen in it."""
+
+    number: int
+    camera: CameraRecord
+    placements: tuple[PlacementRecord, ...]
+
+
+@dataclass(frozen=True)
+class RenderRecord:
+    """Finished splats to be rendered, in place of views to be reconstructed."""
+
+    splats: tuple[BlobRef, ...]
+    frames: tuple[FrameRecord, ...]
+
+
+@dataclass(frozen=True)
 class CaptureRecord:
-    """A capture as it travels."""
+    """What a job works on, as it travels: the views of a capture, or (with none) a render."""
 
     views: tuple[ViewRecord, ...]
     source: str = ""
     points: BlobRef | None = None
+    render: RenderRecord | None = None
 
     def blobs(self) -> dict[BlobRef, BlobKind]:
         """Every blob of the capture with its kind, each once, in view order."""
@@ -120,6 +156,8 @@ class CaptureRecord:
                 found.setdefault(view.depth, "depth")
         if self.points is not None:
             found.setdefault(self.points, "points")
+        for splat in self.render.splats if self.render is not None else ():
+            found.setdefault(splat, "splat")
         return found
 
 

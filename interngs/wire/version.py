@@ -8,7 +8,7 @@ PROTOCOL = 2
 PROTOCOL_MIN = 1
 """The oldest number it still speaks (N - 1)."""
 
-CAPABILITIES = ("preview-blocks", "resume", "partial-results", "priorities")
+CAPABILITIES = ("preview-blocks", "resume", "partial-results", "priorities", "render")
 """What a server of this package can do beyond the protocol's floor; a client may require any of them in its hello."""
 
 
