@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the front process and a worker tell each other over a pipe: typed records in length-prefixed msgpack."""
+"""What the front process and its workers tell each other over pipes: typed records in length-prefixed msgpack."""
 
 from __future__ import annotations
 
@@ -119,19 +119,46 @@ class Failed:
 
 @dataclass(frozen=True)
 class Exited:
-    """The worker's process ended (said by the executor, not by the worker)."""
+    """The worker's process ended (said by the executor, not by the worker).
+
+    ``tries``: starts of a worker that this end stands for, since the last checkpoint; an executor that tries again by
+    itself says how often it did.
+    """
 
     code: int
+    tries: int = 1
 
 
 Report = Beat | StageBegan | Progressed | Logged | PreviewWritten | Checkpointed | Finished | Failed | Exited
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Work, Stop, Beat, StageBegan, Progressed, Logged,
-                                                           PreviewWritten, Checkpointed, Finished, Failed)}
+                                                           PreviewWritten, Checkpointed, Finished, Failed, Exited)}
+
+
+def register_records(*kinds: type) -> None:
+    """Let more kinds of records through ``record_of``: those of an executor's own helper process."""
+    _KINDS.update({kind.__name__: kind for kind in kinds})
+
+
+def bytes_of(record: Any) -> bytes:
+    """A record as bytes."""
+    return pack([type(record).__name__, to_plain(record)])
+
+
+def record_of(data: bytes) -> Any:
+    """The record of ``bytes_of``.
+
+    Raises:
+        WireError: malformed or of unknown kind.
+    """
+    pair = unpack(data, RECORD_BYTES)
+    if not isinstance(pair, tuple) or len(pair) != 2 or pair[0] not in _KINDS:
+        raise WireError("A worker's record is of unknown kind.")
+    return from_plain(_KINDS[pair[0]], pair[1])
 
 
 def write_record(stream: IO[bytes], record: Any) -> None:
     """Write a record in one piece."""
-    data = pack([type(record).__name__, to_plain(record)])
+    data = bytes_of(record)
     stream.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
     stream.flush()
 
@@ -151,7 +178,4 @@ def read_record(stream: IO[bytes]) -> Any | None:
     data = stream.read(length)
     if len(data) < length:
         raise WireError("A worker's record is cut short.")
-    pair = unpack(data, RECORD_BYTES)
-    if not isinstance(pair, tuple) or len(pair) != 2 or pair[0] not in _KINDS:
-        raise WireError("A worker's record is of unknown kind.")
-    return from_plain(_KINDS[pair[0]], pair[1])
+    return record_of(data)

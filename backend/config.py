@@ -27,6 +27,26 @@ def default_folder() -> Path:
 
 
 @dataclass(frozen=True)
+class RaySettings:
+    """Where and how jobs run on a Ray cluster."""
+
+    address: str = ""
+    """The cluster's head, ``HOST:6379``; empty starts a cluster of this machine alone."""
+    jobs: int = 0
+    """Jobs handed to the cluster at the same time; 0 for as many as its machines have room for now.  With an
+    autoscaler: as many as it may grow to."""
+    cpus_per_job: float = 1.0
+    gpus_per_job: float = 0.0
+    memory_bytes_per_job: int = 0
+    """What Ray reserves for a job on a machine; it puts a job only where there is so much."""
+    files: str = ""
+    """Folder that all machines share, or fsspec URL (``s3://bucket/jobs``), through which photos, checkpoints and
+    results go; empty for a folder in the store, which is right for one machine."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Environment variables of the workers."""
+
+
+@dataclass(frozen=True)
 class ServerConfig:
     """All settings of a server.
 
@@ -47,6 +67,10 @@ class ServerConfig:
     """Ask for keys on loopback too."""
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     """Limits for each client."""
+    executor: Literal["local", "ray"] = "local"
+    """``local``: a process per job on this machine.  ``ray``: tasks of a Ray cluster."""
+    ray: RaySettings = RaySettings()
+    """Table ``[ray]``."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: every GPU that nvidia-smi shows when gsplat is installed, else the CPU."""
     cpu_slots: int = 1
@@ -90,7 +114,7 @@ class ServerConfig:
 
 
 def load_config(path: Path | None) -> ServerConfig:
-    """The defaults, changed by a TOML file: keys as in ``ServerConfig``, a table ``[limits]`` as in ``Limits``.
+    """The defaults, changed by a TOML file: keys as in ``ServerConfig``, tables ``[limits]``, ``[ray]``, ``[shares]``.
 
     Raises:
         InputError: the file is missing, is no TOML, or has unknown keys or wrong types.
@@ -109,7 +133,8 @@ def load_config(path: Path | None) -> ServerConfig:
     if listen is not None:
         config = with_listen(config, _expect(listen, str, "listen"))
     limits = _changed(config.limits, _expect(values.pop("limits", {}), dict, "limits"), "limits.")
-    return _changed(replace(config, limits=limits), values, "")
+    ray = _changed(config.ray, _expect(values.pop("ray", {}), dict, "ray"), "ray.")
+    return _changed(replace(config, limits=limits, ray=ray), values, "")
 
 
 def with_listen(config: ServerConfig, address: str) -> ServerConfig:
@@ -127,6 +152,11 @@ def validate_config(config: ServerConfig) -> None:
     checks = [
         (config.cpu_slots >= 1, "cpu_slots must be at least 1"),
         (0 <= config.worker_niceness <= 19, "worker_niceness must be 0 to 19"),
+        (config.executor in ("local", "ray"), "executor must be local or ray"),
+        (config.ray.jobs >= 0 and config.ray.cpus_per_job >= 0 and config.ray.gpus_per_job >= 0
+         and config.ray.memory_bytes_per_job >= 0, "numbers in [ray] must not be negative"),
+        (all(isinstance(value, str) for value in config.ray.environment.values()),
+         "values in ray.environment must be texts"),
         (config.threads >= 0, "threads must not be negative"),
         (config.heartbeat_s >= 0.1, "heartbeat_s must be at least 0.1"),
         (config.heartbeat_misses >= 2, "heartbeat_misses must be at least 2"),
@@ -147,7 +177,7 @@ def _changed(base: Any, values: dict[str, Any], where: str) -> Any:
     known = {entry.name: getattr(base, entry.name) for entry in fields(base)}
     changes: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in known or key in ("limits", "host"):
+        if key not in known or key in ("limits", "ray", "host"):
             raise InputError("config-unknown", f"The server has no setting {where + key!r}.",
                              f"Known: {', '.join(sorted(known))}.")
         current = known[key]

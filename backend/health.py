@@ -32,6 +32,7 @@ class Devices:
         """
         self._config = config
         wanted = config.device in ("auto", "cuda")
+        self._cluster: DeviceInfo | None = None
         self._gpus = query_gpus() if wanted and importlib.util.find_spec("gsplat") is not None else {}
         self._stop = threading.Event()
 
@@ -64,6 +65,10 @@ class Devices:
         gpu = self._gpus.get(index)
         return gpu is not None and (gpu.free_bytes or 0) >= self._config.min_gpu_free_bytes
 
+    def show_cluster(self, cluster: DeviceInfo) -> None:
+        """Jobs run on a cluster, not here; from any thread."""
+        self._cluster = cluster
+
     @property
     def has_gpu(self) -> bool:
         """Whether jobs run on GPUs."""
@@ -71,6 +76,8 @@ class Devices:
 
     def infos(self) -> tuple[DeviceInfo, ...]:
         """The devices for the hello."""
+        if self._cluster is not None:
+            return (self._cluster,)
         if self._gpus:
             return tuple(self._gpus.values())
         return (DeviceInfo(f"CPU, {os.cpu_count() or 1} cores", "cpu", total_memory_bytes()),)

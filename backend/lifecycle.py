@@ -70,7 +70,7 @@ class Lifecycle:
         self._queued_order = max((job.queued_order for job in self.jobs.values()), default=0)
         for job in list(self.jobs.values()):
             if job.state in ACTIVE:
-                self._worker_gone(job, "the server ended", is_failure=False)
+                self._worker_gone(job, "the server ended", 0)
             elif job.state in ("draft", "uploading"):
                 self._queue_if_whole(job)
 
@@ -184,7 +184,13 @@ class Lifecycle:
         self.previews.pop(job.job_id, None)
         folder = self._store.folders.job(job.job_id)
         self._after_commit(lambda: shutil.rmtree(folder, ignore_errors=True))
+        self._forget_elsewhere(job.job_id)
         return job
+
+    def _forget_elsewhere(self, job_id: str) -> None:
+        executor = self.executor
+        if executor is not None:
+            self._after_commit(lambda: executor.forget(job_id))
 
     def _remove_blobs(self, hashes: list[str]) -> None:
         def remove() -> None:
@@ -332,7 +338,7 @@ class Lifecycle:
     def _on_exit(self, job: Job, exited: Exited) -> None:
         running = self._forget_worker(job)
         wished = self.draining or (running is not None and running.makes_way)
-        self._worker_gone(job, f"its worker ended with code {exited.code}", is_failure=not wished)
+        self._worker_gone(job, f"its worker ended with code {exited.code}", 0 if wished else exited.tries)
 
     def _forget_worker(self, job: Job) -> Running | None:
         running = self._running.pop(job.job_id, None)
@@ -340,7 +346,7 @@ class Lifecycle:
             self._turns.ended(job, running)
         return running
 
-    def _worker_gone(self, job: Job, reason: str, is_failure: bool) -> None:
+    def _worker_gone(self, job: Job, reason: str, new_failures: int) -> None:
         """A job that was at work has no worker any more and did not say how it ended."""
         if job.wanted == "discard":
             self.discard(job)
@@ -351,7 +357,7 @@ class Lifecycle:
         if job.wanted == "pause":
             self._save(self._keep_latest(job).moved("paused"))
             return
-        failures = job.failures + is_failure
+        failures = job.failures + new_failures
         _LOG.warning("worker lost", extra={"job": job.job_id, "reason": reason, "failures": failures})
         if failures >= self._config.tries:
             job = self._keep_latest(replace(job, failures=failures))
@@ -410,6 +416,7 @@ class Lifecycle:
             folder = self.folder(job.job_id)
             job = replace(job, folder_bytes=0)
             self._after_commit(folder.remove_work)      # nothing will resume it
+            self._forget_elsewhere(job.job_id)
         return self._save(job.moved(state, error))
 
     def fetched(self, owner: str, sha256: str) -> None:

@@ -14,7 +14,9 @@ from interngs.link.address import format_address
 
 from .bulk import BulkLane
 from .config import ServerConfig, validate_config
+from .executor.base import Executor
 from .executor.local import LocalExecutor
+from .executor.ray import RayExecutor
 from .health import Devices
 from .server import ControlLane
 from .service import Service
@@ -37,7 +39,7 @@ class Server:
         self.failed = False
         self.stopped = threading.Event()
         self.devices = Devices(config)
-        if not self.devices.slots():
+        if config.executor == "local" and not self.devices.slots():
             raise InputError("no-gpu", "There is no NVIDIA GPU that gsplat can use.",
                              "Install gsplat for this GPU, or start with device = 'cpu'.")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=2)
@@ -84,9 +86,7 @@ class Server:
 
         def run() -> None:
             try:
-                self.service.open(lambda service: LocalExecutor(
-                    self.devices.slots(), service.post_report, self.devices.gpu_has_room,
-                    self.config.worker_niceness))
+                self.service.open(self._make_executor)
             except BaseException as error:  # noqa: BLE001 - raised in the caller's thread below
                 trouble.append(error)
                 return
@@ -100,6 +100,15 @@ class Server:
         if trouble:
             raise trouble[0]
         return thread
+
+    def _make_executor(self, service: Service) -> Executor:
+        config = self.config
+        if config.executor == "ray":
+            keep = [job.job_id for job in service.lifecycle.jobs.values() if job.state != "done"]
+            return RayExecutor(config.ray, config.store, service.server_id, keep, config.tries, service.post_report,
+                               self.devices.show_cluster)
+        return LocalExecutor(self.devices.slots(), service.post_report, self.devices.gpu_has_room,
+                             config.worker_niceness)
 
     def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
         """A thread whose failure ends the server instead of leaving half of it."""

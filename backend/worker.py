@@ -21,10 +21,10 @@ from .channel import Beat, Failed, Finished, Stop, Work, read_record, write_reco
 from .locks import FileLock
 
 _LOG = logging.getLogger(__name__)
-_BEAT_S = 1.0
+BEAT_S = 1.0
 _LOCK_WAIT_S = 20.0
 _ORPHAN_GRACE_S = 5.0
-_CANCEL_GRACE_S = 0.8
+CANCEL_GRACE_S = 0.8
 
 
 class Reporter:
@@ -65,7 +65,7 @@ class Control:
 
 def main() -> int:
     """Run one job; the exit code is 0 when its end was reported."""
-    commands, reports = _take_over_streams()
+    commands, reports = take_over_streams()
     faulthandler.enable()
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1)
@@ -94,15 +94,15 @@ def main() -> int:
     run = Run(work, reporter.send, control.should_stop)
     threading.Thread(target=_obey, args=(commands, control, run.save_partial, reporter), daemon=True).start()
     threading.Thread(target=_beat, args=(reporter, control), daemon=True).start()
-    end = _end_of(run.to_the_end)
+    end = end_of(run.to_the_end)
     if isinstance(end, Failed):
-        _keep_newest(run.keep_newest)
+        keep_newest(run.keep_newest)
     reporter.send(end)
     control.idle.set()
     return 0
 
 
-def _end_of(run: Callable[[], Finished]) -> Finished | Failed:
+def end_of(run: Callable[[], Finished]) -> Finished | Failed:
     """The end of a run, whatever it is."""
     try:
         return run()
@@ -118,7 +118,7 @@ def _end_of(run: Callable[[], Finished]) -> Finished | Failed:
                       "Look into the job's log on the server and report this as a bug.")
 
 
-def _keep_newest(keep: Callable[[], None]) -> None:
+def keep_newest(keep: Callable[[], None]) -> None:
     """Save what a failed run had, if that still can be done; an older save stays otherwise."""
     try:
         keep()
@@ -126,7 +126,7 @@ def _keep_newest(keep: Callable[[], None]) -> None:
         _LOG.exception("the newest Gaussians could not be saved")
 
 
-def _take_over_streams() -> tuple[BinaryIO, BinaryIO]:
+def take_over_streams() -> tuple[BinaryIO, BinaryIO]:
     """Keep the pipes for records alone: whatever prints goes to standard error."""
     commands = os.fdopen(os.dup(0), "rb")
     reports = os.fdopen(os.dup(1), "wb")
@@ -156,7 +156,7 @@ def _obey(commands: BinaryIO, control: Control, save_partial: Callable[[], Finis
             control.stop_mode = record.mode
             if record.mode == "discard":
                 os._exit(0)
-            if record.mode == "cancel" and not control.idle.wait(_CANCEL_GRACE_S):
+            if record.mode == "cancel" and not control.idle.wait(CANCEL_GRACE_S):
                 # The step at hand takes long: give what the newest preview showed.
                 reporter.send(save_partial())
                 os._exit(0)
@@ -165,7 +165,7 @@ def _obey(commands: BinaryIO, control: Control, save_partial: Callable[[], Finis
 def _beat(reporter: Reporter, control: Control) -> None:
     while not control.idle.is_set():
         reporter.send(Beat(control.activity))
-        time.sleep(_BEAT_S)
+        time.sleep(BEAT_S)
 
 
 if __name__ == "__main__":

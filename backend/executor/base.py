@@ -36,6 +36,10 @@ class Executor(Protocol):
         """End a job's work at once; ``Exited`` follows."""
         ...
 
+    def forget(self, job_id: str) -> None:
+        """A job will not be resumed: remove what is kept for it outside its folder."""
+        ...
+
     def close(self, timeout_s: float) -> None:
         """Ask all work to stop with a checkpoint, wait, and end what is left."""
         ...

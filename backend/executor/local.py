@@ -102,6 +102,9 @@ class LocalExecutor:
         if running is not None:
             running.process.kill()
 
+    def forget(self, job_id: str) -> None:
+        """Nothing is kept outside the job's folder."""
+
     def close(self, timeout_s: float) -> None:
         """Stop all jobs with a checkpoint, wait, and kill what is left."""
         with self._lock:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from interngs.wire.records import JobEvent, JobInfo
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PIPELINES = Path(__file__).parent / "pipelines"
+NODE = {"include_dashboard": False, "object_store_memory": 80_000_000}
 sys.path.insert(0, str(PIPELINES))
 
 
@@ -65,6 +68,13 @@ def make_capture(folder: Path, views: int = 3, side: int = 48, seed: int = 0) ->
     return CaptureSource(tuple(sources), "made for a test")
 
 
+def _toml(value: Any) -> str:
+    """A value, or a table of texts, in TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {json.dumps(item)}" for name, item in value.items()) + "}"
+    return json.dumps(value)
+
+
 @dataclass(eq=False)
 class RunningServer:
     """A server process that can be killed and started again on the same store and port."""
@@ -90,9 +100,11 @@ class RunningServer:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of the service with this server's configuration."""
-        limits = self.options.get("limits", {})
-        lines = [f"{name} = {json.dumps(value)}" for name, value in self.options.items() if name != "limits"]
-        lines += ["[limits]", *[f"{name} = {json.dumps(value)}" for name, value in limits.items()]]
+        plain = {name: value for name, value in self.options.items() if not isinstance(value, dict)}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+        for table, values in self.options.items():
+            if isinstance(values, dict):
+                lines += [f"[{table}]", *[f"{name} = {_toml(value)}" for name, value in values.items()]]
         config = self.folder / "server.toml"
         config.write_text("\n".join(lines))
         return [sys.executable, "-m", "backend", "--config", str(config), "--store", str(self.store), "--keys",
@@ -107,8 +119,11 @@ class RunningServer:
         self.options.setdefault("worker_niceness", 0)    # tests of timing run on busy machines
         ready = self.folder / "ready.json"
         ready.unlink(missing_ok=True)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(PIPELINES)]),
-                       "STAND_IN_LOG": str(self.work_log), **self.environment}
+        own = {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(PIPELINES)]), "STAND_IN_LOG": str(self.work_log),
+               **self.environment}
+        environment = {**os.environ, **own}
+        if "ray" in self.options:
+            self.options["ray"]["environment"] = own
         listen = self.address or "tcp://127.0.0.1:0"
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -186,13 +201,31 @@ class Follower:
         self.wait_for(lambda follower: follower.link.state.is_up, timeout_s)
 
 
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """A Ray cluster of one machine with two CPUs, in processes of its own; tests may add machines."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("only on Linux: the package Ray is not installed")
+    # Before Ray is imported.  The token keeps other programs of this machine out; servers inherit it.
+    os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
+                       "RAY_AUTH_TOKEN": secrets.token_hex(24), "RAY_raylet_start_wait_time_s": "120"})
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 2})
+    yield cluster
+    cluster.shutdown()
+
+
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
-    """Starts servers; all are ended with the test."""
+def start_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., RunningServer]]:
+    """Starts servers; all are ended with the test.  The parameter ``ray`` lets their jobs run on a Ray cluster."""
     servers: list[RunningServer] = []
+    cluster = request.getfixturevalue("ray_cluster") if getattr(request, "param", "local") == "ray" else None
 
     def start(name: str = "server", arguments: tuple[str, ...] = (), environment: dict[str, str] | None = None,
               with_keys: bool = False, **options: Any) -> RunningServer:
+        if cluster is not None:
+            options = {**options, "executor": "ray", "ray": {"address": cluster.address, **options.get("ray", {})}}
         server = RunningServer(tmp_path / name, dict(options), environment or {}, arguments)
         servers.append(server)
         if with_keys:

@@ -14,6 +14,8 @@ from interngs.link.updates import ProgressChanged, TransferChanged
 
 SLOW = {"STAND_IN_STEP_S": "0.05"}
 
+# What is promised here holds whichever executor runs the jobs.
+pytestmark = pytest.mark.parametrize("start_server", ["local", "ray"], indirect=True)
 WAIT_S = 120.0
 
 

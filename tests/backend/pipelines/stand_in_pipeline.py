@@ -84,11 +84,13 @@ def _fail(seed: int, step: int, work_dir: Path) -> None:
         raise MemoryError
     if seed == BUG:
         raise RuntimeError("a bug of the stand-in")
-    if seed == DIE_ALWAYS or (seed == DIE_ONCE and not (work_dir / "died").exists()):
-        (work_dir / "died").touch()
+    # Beside the log and not in the work folder: on a cluster only checkpoints leave a worker that dies.
+    once = Path(os.environ.get("STAND_IN_LOG", work_dir / "log")).with_name(f"failed-once-{work_dir.parent.name}")
+    if seed == DIE_ALWAYS or (seed == DIE_ONCE and not once.exists()):
+        once.touch()
         os._exit(77)
-    if seed == HANG and not (work_dir / "hung").exists():
-        (work_dir / "hung").touch()
+    if seed == HANG and not once.exists():
+        once.touch()
         time.sleep(3600)
     if seed == SLOW_STEP:
         time.sleep(3600)
