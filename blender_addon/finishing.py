@@ -6,18 +6,21 @@ from __future__ import annotations
 import bpy
 
 from . import splat_properties
-from .draw import mark_overlay
-from .ops import assets, splat_files
+from .draw import compare_overlay, mark_overlay
+from .ops import assets, report, splat_files
 from .ops import clean as clean_operators
+from .ops import compare as compare_operators
 from .ops import place as place_operators
 from .session import marking
 from .ui import clean as clean_panel
+from .ui import compare as compare_panel
 from .ui import place as place_panel
 from .ui import share as share_panel
 
 CLASSES = (*clean_operators.CLASSES, *place_operators.CLASSES, *splat_files.CLASSES, *assets.CLASSES,
-           *clean_panel.CLASSES, *place_panel.CLASSES, *share_panel.CLASSES)
-PARTS = (marking, mark_overlay, splat_files)
+           *compare_operators.CLASSES, *report.CLASSES,
+           *clean_panel.CLASSES, *place_panel.CLASSES, *compare_panel.CLASSES, *share_panel.CLASSES)
+PARTS = (marking, mark_overlay, compare_overlay, splat_files)
 """What has handlers, timers or menu entries besides classes."""
 
 

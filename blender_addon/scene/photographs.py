@@ -94,13 +94,13 @@ def camera_from_json(text: str) -> Camera:
                   *map(int, values["size_px"]))
 
 
-def camera_of_row(scene: bpy.types.Scene, row: bpy.types.PropertyGroup) -> Camera | None:
-    """The camera of a photograph: the pose it was captured with, else its camera object's, else None.
+def camera_of_row(scene: bpy.types.Scene, row: bpy.types.PropertyGroup, *, captured: bool = True) -> Camera | None:
+    """The camera of a photograph: the pose it was captured with (if ``captured``), else its camera object's, else None.
 
     Raises:
         InputError: the camera object is no pinhole camera.
     """
-    if row.fixed_camera:
+    if row.fixed_camera and captured:
         return camera_from_json(row.fixed_camera)
     if row.camera is None:
         return None

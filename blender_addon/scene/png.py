@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write a grey PNG: Blender's Python has no image library."""
+"""Grey and colour PNGs: Blender's Python has no image library."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from numpy.typing import NDArray
 
 
 def write_grey_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write an 8-bit grey PNG (Portable Network Graphics, ISO/IEC 15948: one IDAT, filter 0)."""
-    height, width = pixels.shape
+    """Write an 8-bit grey PNG of ``pixels`` [H, W]."""
+    path.write_bytes(png_bytes(pixels))
+
+
+def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """An 8-bit PNG, grey of [H, W] or RGB of [H, W, 3] (ISO/IEC 15948: one IDAT, filter 0)."""
+    height, width = pixels.shape[:2]
+    colour_type = 0 if pixels.ndim == 2 else 2
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    rows = np.zeros((height, width + 1), np.uint8)
-    rows[:, 1:] = pixels
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-                     + chunk(b"IDAT", zlib.compress(rows.tobytes(), 6)) + chunk(b"IEND", b""))
+    flat = pixels.reshape(height, -1)
+    rows = np.zeros((height, flat.shape[1] + 1), np.uint8)
+    rows[:, 1:] = flat
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows.tobytes(), 6))
+            + chunk(b"IEND", b""))

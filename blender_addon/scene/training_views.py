@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...interngs.errors import InputError, InternGSError
 from ...interngs.formats.npy_file import read_npy
 from ...interngs.scene.cameras import Camera
-from .photographs import camera_of_row, optional_path, used_rows
+from .photographs import camera_of_row, optional_path, photo_path, used_rows
 from .result_cameras import cameras_of_report, splat_since_training
 
 
@@ -83,3 +83,34 @@ def load_depths(files: tuple[tuple[Camera, Path], ...]) -> list[tuple[Camera, ND
             raise InputError("depth-shape", f"{path.name} is no depth map: its shape is {depth.shape}.",
                              "Capture the scene again, or remove the photograph's depth.")
     return maps
+
+
+@dataclass(frozen=True, eq=False)
+class PhotographView:
+    """A photograph with the camera that it was taken by; ``cameras_from_splat`` [4, 4] as in ``TrainingViews``."""
+
+    name: str
+    path: Path
+    camera: Camera
+    cameras_from_splat: NDArray[np.float64]
+    held_out: bool
+
+
+def photograph_views(scene: bpy.types.Scene, splat: bpy.types.Object) -> list[PhotographView]:
+    """The scene's photographs that have a camera and a file; those the splat was made without are held out.
+
+    Poses that a result reports, and those that images were rendered at, belong to the space of the training; camera
+    objects stand in the world.
+    """
+    reported = _cameras_of_report(splat.interngs_splat.report_json)
+    from_training = np.linalg.inv(splat_since_training(splat))
+    from_world = np.array(splat.matrix_world, np.float64)
+    views = []
+    for row in scene.interngs.photos:
+        path = photo_path(row)
+        in_training = row.name in reported or bool(row.fixed_camera)
+        camera = reported.get(row.name) or _camera_or_none(scene, row)
+        if camera is not None and path.is_file():
+            held_out = row.name not in reported if reported else not row.use
+            views.append(PhotographView(row.name, path, camera, from_training if in_training else from_world, held_out))
+    return views

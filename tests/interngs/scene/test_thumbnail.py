@@ -30,8 +30,8 @@ def test_it_looks_as_the_renderers_picture() -> None:
     camera = good_viewpoint(g.means, 96)
     picture = render_thumbnail(g, camera)
     truth = ViewRenderer(g, torch.device("cpu")).render(camera)
-    assert np.abs(picture[..., 3] - truth.alpha).mean() < 0.01
-    assert np.abs(picture[..., :3] * picture[..., 3:] - truth.rgb).mean() < 0.03
+    assert np.abs(picture[..., 3] - truth.alpha).mean() < 0.001
+    assert np.abs(picture[..., :3] * picture[..., 3:] - truth.rgb).mean() < 0.001
     assert picture.min() >= 0 and picture.max() <= 1
 
 

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Draws the photograph over the left part of a camera view, up to the wipe; the rest of the view is as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import blf
+import bpy
+import gpu
+import numpy as np
+from bpy_extras import view3d_utils
+from gpu_extras.batch import batch_for_shader
+from mathutils import Vector
+from numpy.typing import NDArray
+
+from ...interngs.scene.cameras import Camera
+from ..scene.compare import compared_row, photograph_image
+from ..scene.photographs import camera_of_row
+from ..session.errors import show_error
+
+LINE_COLOUR = (1.0, 1.0, 1.0, 0.8)
+TEXT_SIZE_PX, TEXT_MARGIN_PX = 13, 10
+
+
+def world_corners(camera: Camera) -> NDArray[np.float64]:
+    """[4, 3] points of the world at the photograph's corners: lower left, lower right, upper left, upper right."""
+    width, height = camera.width_px, camera.height_px
+    pixels = np.array([[0, height, 1], [width, height, 1], [0, 0, 1], [width, 0, 1]], np.float64)
+    in_camera = pixels @ np.linalg.inv(camera.K).T
+    return in_camera @ camera.camera_from_world[:3, :3] + camera.centre
+
+
+def wiped_quad(corners: NDArray[np.floating], wipe: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The part of a picture left of the wipe: places [4, 2] and texture coordinates [4, 2], for a triangle strip.
+
+    Args:
+        corners: [4, 2] in the region: lower left, lower right, upper left, upper right.
+        wipe: 0..1 of the width.
+    """
+    low = corners[0] + wipe * (corners[1] - corners[0])
+    high = corners[2] + wipe * (corners[3] - corners[2])
+    places = np.array([corners[0], low, corners[2], high], np.float32)
+    return places, np.array([[0, 0], [wipe, 0], [0, 1], [wipe, 1]], np.float32)
+
+
+def paint_photograph(image: bpy.types.Image, corners: NDArray[np.floating], wipe: float) -> None:
+    """Draw the left part of a picture and the line where it ends, in the region's pixels."""
+    places, coordinates = wiped_quad(corners, wipe)
+    shader = gpu.shader.from_builtin("IMAGE")
+    batch = batch_for_shader(shader, "TRI_STRIP", {"pos": places.tolist(), "texCoord": coordinates.tolist()})
+    gpu.state.blend_set("ALPHA_PREMULT")
+    shader.bind()
+    shader.uniform_sampler("image", gpu.texture.from_image(image))
+    batch.draw(shader)
+    line = gpu.shader.from_builtin("UNIFORM_COLOR")
+    edge = batch_for_shader(line, "LINES", {"pos": [(*places[1].tolist(), 0.0), (*places[3].tolist(), 0.0)]})
+    line.bind()
+    line.uniform_float("color", LINE_COLOUR)
+    edge.draw(line)
+    gpu.state.blend_set("NONE")
+
+
+class CompareOverlay:
+    """The draw handler.  Main thread only."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def start(self) -> None:
+        """Begin to draw."""
+        if self._handle is None and not bpy.app.background:
+            self._handle = bpy.types.SpaceView3D.draw_handler_add(self._draw, (), "WINDOW", "POST_PIXEL")
+
+    def stop(self) -> None:
+        """Draw no more."""
+        if self._handle is not None:
+            bpy.types.SpaceView3D.draw_handler_remove(self._handle, "WINDOW")
+            self._handle = None
+
+    def _draw(self) -> None:
+        try:
+            context = bpy.context
+            settings = context.window_manager.interngs_finish
+            if settings.compare and context.region_data.view_perspective == "CAMERA":
+                self._draw_photograph(context, settings.wipe)
+        except Exception as error:  # noqa: BLE001 - an error in a draw handler would come back with every redraw
+            self.stop()
+            show_error(error, "Comparing with the photograph")
+
+    @staticmethod
+    def _draw_photograph(context: bpy.types.Context, wipe: float) -> None:
+        row = compared_row(context.scene)
+        image = photograph_image(row) if row is not None else None
+        if row is None or image is None:
+            return
+        # The object's own pose, not the one a capture was rendered at: it is what this view looks through.
+        camera = camera_of_row(context.scene, row, captured=False)
+        if camera is None:
+            return
+        region, view = context.region, context.region_data
+        corners = [view3d_utils.location_3d_to_region_2d(region, view, Vector(corner))
+                   for corner in world_corners(camera)]
+        if any(corner is None for corner in corners):
+            return
+        paint_photograph(image, np.array(corners, np.float64), wipe)
+        blf.size(0, TEXT_SIZE_PX * context.preferences.system.ui_scale)
+        blf.color(0, 1.0, 1.0, 1.0, 0.9)
+        blf.position(0, corners[2][0] + TEXT_MARGIN_PX, corners[2][1] - 2 * TEXT_MARGIN_PX, 0)
+        blf.draw(0, f"{row.name} | splat")
+
+
+_overlay = CompareOverlay()
+
+
+def register() -> None:
+    """Draw from now on, while comparing is on."""
+    _overlay.start()
+
+
+def unregister() -> None:
+    """Stop drawing."""
+    _overlay.stop()

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Comparing with the photographs: the wipe by pixels, stepping through cameras, the report page."""
+
+import bpy
+import numpy as np
+import pytest
+from mathutils import Matrix
+
+pytestmark = [pytest.mark.blender, pytest.mark.usefixtures("addon")]
+
+
+@pytest.fixture
+def with_gpu(egl):
+    """Run something with a live GPU context in background mode."""
+    def run(work):
+        import gpu
+
+        if hasattr(gpu, "init"):
+            gpu.init()
+            return work()
+        outcome = []
+
+        class CompareProbe(bpy.types.RenderEngine):
+            bl_idname, bl_label, bl_use_gpu_context = "INTERNGS_COMPARE_PROBE", "probe", True
+
+            def render(self, _depsgraph):
+                try:
+                    outcome.append(work())
+                except Exception as error:  # noqa: BLE001 - raised below, outside the render
+                    outcome.append(error)
+                self.end_result(self.begin_result(0, 0, 8, 8))
+
+        bpy.utils.register_class(CompareProbe)
+        scene = bpy.context.scene
+        camera = bpy.data.objects.new("probe", bpy.data.cameras.new("probe"))
+        scene.collection.objects.link(camera)
+        scene.camera, scene.render.engine = camera, "INTERNGS_COMPARE_PROBE"
+        scene.render.resolution_x = scene.render.resolution_y = 8
+        bpy.ops.render.render()
+        bpy.utils.unregister_class(CompareProbe)
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]
+    return run
+
+
+def save_png(module, path, pixels):
+    path.write_bytes(module("blender_addon.scene.png").png_bytes(pixels))
+
+
+def test_the_photograph_ends_at_the_wipe(module, with_gpu, tmp_path):
+    overlay = module("blender_addon.draw.compare_overlay")
+    picture = np.zeros((16, 16, 3), np.uint8)
+    picture[:8], picture[8:] = (200, 100, 50), (20, 220, 120)        # upper and lower half
+    save_png(module, tmp_path / "a.png", picture)
+
+    def work():
+        import gpu
+
+        image = bpy.data.images.load(str(tmp_path / "a.png"))
+        target = gpu.types.GPUOffScreen(64, 64, format="RGBA32F")
+        pixels = np.zeros((64, 64, 4), np.float32)
+        with target.bind():
+            framebuffer = gpu.state.active_framebuffer_get()
+            framebuffer.clear(color=(0.0, 0.0, 0.0, 0.0))
+            with gpu.matrix.push_pop(), gpu.matrix.push_pop_projection():
+                gpu.matrix.load_matrix(Matrix())
+                gpu.matrix.load_projection_matrix(Matrix(((1 / 32, 0, 0, -1), (0, 1 / 32, 0, -1), (0, 0, 1, 0),
+                                                          (0, 0, 0, 1))))
+                overlay.paint_photograph(image, np.float64([[8, 8], [56, 8], [8, 56], [56, 56]]), 0.5)
+            framebuffer.read_color(0, 0, 64, 64, 4, 0, "FLOAT", data=gpu.types.Buffer("FLOAT", pixels.shape, pixels))
+        return pixels
+
+    pixels = with_gpu(work)
+    assert pixels[32, 40:, 3].max() == 0 and pixels[4, :, 3].max() == 0, "right of the wipe and outside: untouched"
+    for row, colour in ((48, (200, 100, 50)), (16, (20, 220, 120))):
+        linear = ((np.array(colour) / 255 + 0.055) / 1.055) ** 2.4
+        np.testing.assert_allclose(pixels[row, 20, :3], linear, atol=0.01)
+
+
+def test_the_corners_are_those_of_the_camera(module, tmp_path):
+    overlay, cameras = module("blender_addon.draw.compare_overlay"), module("blender_addon.scene.cameras")
+    camera_object = bpy.data.objects.new("a", bpy.data.cameras.new("a"))
+    bpy.context.scene.collection.objects.link(camera_object)
+    camera_object.location, camera_object.rotation_euler = (1, 2, 3), (0.3, 0.2, 0.1)
+    camera_object.data.shift_x = 0.1
+    bpy.context.view_layer.update()
+    camera = cameras.camera_of_object(camera_object, 120, 80, (1.0, 1.0))
+    bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = 120, 80
+    frame = [camera_object.matrix_world @ each for each in camera_object.data.view_frame(scene=bpy.context.scene)]
+    centre = np.array(camera_object.matrix_world.translation)
+
+    def direction(point):
+        ray = np.array(point) - centre
+        return ray / np.linalg.norm(ray)
+
+    wanted = [direction(each) for each in frame]
+    for corner in overlay.world_corners(camera):
+        assert min(np.abs(direction(corner) - each).max() for each in wanted) < 1e-4
+
+
+@pytest.fixture
+def photographs(module, tmp_path):
+    """A splat, and three photographs of it taken by real cameras; the last one is switched off."""
+    record, arrays = module("interngs.scene.gaussians").Gaussians, module("blender_addon.scene.splat_arrays")
+    splats, thumbnail = module("blender_addon.scene.splat_object"), module("interngs.scene.thumbnail")
+    random = np.random.default_rng(0)
+    gaussians = record(*(np.float32(each) for each in (
+        random.normal(0, 0.5, (400, 3)), np.tile([1.0, 0, 0, 0], (400, 1)), np.full((400, 3), -2.0), np.full(400, 2.0),
+        random.uniform(-1, 1, (400, 1, 3)))))
+    splats.create("fern", arrays.splat_arrays(gaussians, splats.wants_viewing_attributes()),
+                  bpy.context.scene.collection)
+    settings = bpy.context.scene.interngs
+    for index, x in enumerate((-1.0, 0.0, 1.0)):
+        camera_object = bpy.data.objects.new(f"view {index}", bpy.data.cameras.new(f"view {index}"))
+        bpy.context.scene.collection.objects.link(camera_object)
+        camera_object.location, camera_object.rotation_euler = (x, 0, 6), (0, 0.1 * x, 0)
+        bpy.context.view_layer.update()
+        camera = module("blender_addon.scene.cameras").camera_of_object(camera_object, 96, 64, (1.0, 1.0))
+        picture = thumbnail.render_by_numpy(gaussians, camera)
+        save_png(module, tmp_path / f"view {index}.png",
+                 np.round(picture[..., :3] * picture[..., 3:] * 255).astype(np.uint8))
+        row = settings.photos.add()
+        row.name, row.path, row.camera = f"view {index}", str(tmp_path / f"view {index}.png"), camera_object
+        row.width_px, row.height_px, row.use = 96, 64, index != 2
+    bpy.context.view_layer.objects.active = bpy.data.objects["fern"]
+    return settings.photos
+
+
+def test_stepping_through_the_photographs(photographs):
+    scene, window = bpy.context.scene, bpy.context.window_manager.interngs_finish
+    photographs[1].camera.data.show_background_images = True
+    scene.camera = photographs[0].camera
+    bpy.ops.ed.undo_push(message="before")
+    seen = []
+    for step in (0, 1, 1, 1, -1):
+        assert bpy.ops.interngs.compare("EXEC_DEFAULT", True, step=step) == {"FINISHED"}
+        seen.append(bpy.context.scene.camera.name)
+        assert bpy.data.objects["view 1"].data.show_background_images == (seen[-1] != "view 1")
+    assert seen == ["view 0", "view 1", "view 2", "view 0", "view 2"] and window.compare
+    assert "view 2.png" in bpy.data.images
+    bpy.ops.ed.undo()
+    assert bpy.context.scene.camera.name == "view 0"
+    bpy.ops.ed.redo()
+    assert bpy.context.scene.camera.name == "view 2"
+    bpy.ops.interngs.compare(step=-1)
+    bpy.ops.interngs.end_compare()
+    assert not window.compare and bpy.data.objects["view 1"].data.show_background_images
+
+
+def test_the_report_page_measures_what_is_there(photographs, tmp_path):
+    path = tmp_path / "page.html"
+    splat = bpy.data.objects["fern"]
+    assert bpy.ops.interngs.report_page(filepath=str(path), width_px=96) == {"FINISHED"}
+    page = path.read_text()
+    assert page.index("view 2") < page.index("view 0") and page.count("held out,") == 1
+    figures = [float(each.split(" dB")[0].split()[-1]) for each in page.split("<h3>")[1:]]
+    assert len(figures) == 3 and min(figures) > 45, "the photographs are renders of this very splat"
+    splat.location = (0.2, 0, 0)
+    bpy.context.view_layer.update()
+    bpy.ops.interngs.report_page(filepath=str(path), width_px=48)
+    moved = [float(each.split(" dB")[0].split()[-1]) for each in path.read_text().split("<h3>")[1:]]
+    assert max(moved) < 35
+    assert not [each for each in bpy.data.images if each.users == 0 and each.name.startswith("view")]
+
+
+def test_without_photographs_there_is_nothing_to_compare(photographs):
+    for row in photographs:
+        row.camera = None
+    assert not bpy.ops.interngs.compare.poll()
+    with pytest.raises(RuntimeError, match="No photograph has both"):
+        bpy.ops.interngs.report_page(filepath="x.html")
+    photographs.clear()
+    assert not bpy.ops.interngs.report_page.poll()
