@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -12,6 +13,8 @@ from .scene.clean import CleanSettings
 Preset = Literal["draft", "normal", "high"]
 GeometryMethod = Literal["auto", "dust3r", "plane-sweep", "given-depth"]
 PRESETS: tuple[Preset, ...] = ("draft", "normal", "high")
+# Settings come over the network too, and no peer may name a path.
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,20 @@ class OptimiseConfig:
     """Gaussians fainter than this are removed."""
     exposure: bool = True
     """Fit a gain and offset per colour channel and photograph, so unequal exposure is not baked in."""
+    depth_prior_weight: float = 0.05
+    """Weight of 1 - Pearson correlation with monocular depth at photographs (0.001 at the end)."""
+    depth_prior_patch_weight: float = 0.05
+    """The same within patches."""
+    depth_prior_pseudo_weight: float = 0.05
+    """Weight of 1 - Pearson correlation with monocular depth of the render at pseudo views."""
+    depth_prior_rounds: int = 3
+    """How many times the network looks at renders of pseudo views."""
+    depth_prior_views: int = 16
+    """At how many pseudo views."""
+    appearance_weight: float = 0.1
+    """Weight of L1 + SSIM against repaired renders; falls to 0 at the last step."""
+    appearance_views: int = 10
+    """How many pseudo views are repaired, at half and at three quarters of the steps."""
     refine_poses: bool = False
     """Optimise the cameras along with the Gaussians (METHOD: joint pose refinement)."""
     pose_rate: float = 1e-4
@@ -107,6 +124,10 @@ class PipelineConfig:
     """The preset the other values started from."""
     geometry: GeometryMethod = "auto"
     """Where dense points come from."""
+    depth_prior: str = "auto"
+    """Monocular depth: ``auto`` takes Depth Anything V2 Small when it is here; ``none``; or a model's name."""
+    appearance_prior: str = "none"
+    """Repair of unseen views: ``none``, ``controlnet-tile`` or ``img2img`` (Stable Diffusion 1.5), or a name."""
     max_side_px: int | None = 800
     """Photographs are reduced to this long side; ``None`` keeps them."""
     seed: int = 0
@@ -141,7 +162,8 @@ def preset_config(preset: str) -> PipelineConfig:
     """The whole config of a preset: ``draft`` in a minute or two, ``normal``, ``high``."""
     if preset == "draft":
         return PipelineConfig("draft", max_side_px=512, seeding=SeedingConfig(max_seeds=150_000),
-                              optimise=OptimiseConfig(steps=300, pseudo_views=24, grow=False))
+                              optimise=OptimiseConfig(steps=300, pseudo_views=24, grow=False,
+                                                      depth_prior_rounds=1, depth_prior_views=6))
     if preset == "normal":
         return PipelineConfig("normal")
     if preset == "high":
@@ -159,6 +181,12 @@ def validate_config(config: PipelineConfig) -> None:
         (optimise.opacity_fade >= 0, "optimise.opacity_fade must not be negative"),
         (optimise.warp_every >= 1, "optimise.warp_every must be at least 1"),
         (config.max_side_px is None or config.max_side_px >= 32, "max_side_px must be at least 32"),
+        (min(optimise.depth_prior_weight, optimise.depth_prior_patch_weight, optimise.depth_prior_pseudo_weight,
+             optimise.appearance_weight) >= 0, "weights of priors must not be negative"),
+        (optimise.depth_prior_rounds >= 1, "optimise.depth_prior_rounds must be at least 1"),
+        (optimise.depth_prior_views >= 1 and optimise.appearance_views >= 1, "priors need at least one view"),
+        (all(map(_MODEL_NAME.fullmatch, (config.depth_prior, config.appearance_prior))),
+         "depth_prior and appearance_prior are names of models (letters, digits, dots, hyphens), not paths"),
         (config.threads >= 0, "threads must not be negative"),
         (0 < config.seeding.initial_opacity < 1, "seeding.initial_opacity must be in 0..1"),
         (config.seeding.max_seeds >= 1, "seeding.max_seeds must be at least 1"),

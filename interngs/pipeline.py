@@ -21,8 +21,10 @@ from .geometry.prior import Geometry, GeometryPrior
 from .geometry.seeding import Seeds, add_seeds, random_seeds, seeds_to_gaussians, select_seeds
 from .geometry.store import load_geometry, save_geometry
 from .optimise.checkpoint import CheckpointStore
+from .optimise.model_priors import ModelPriors
 from .optimise.pseudo_views import PseudoView, prepare_pseudo_views
 from .optimise.trainer import Trainer
+from .priors.depth_cache import DepthCache
 from .render.cpu.library import set_threads
 from .render.device import choose_device
 from .scene.capture import Capture
@@ -50,6 +52,11 @@ class WorkFolder:
     def geometry(self) -> Path:
         """Dense geometry, once it is made."""
         return self.folder / "geometry.npz"
+
+    @property
+    def depth_prior(self) -> DepthCache:
+        """What a monocular depth network said of the photographs."""
+        return DepthCache(self.folder / "depth_prior")
 
     @property
     def checkpoints(self) -> CheckpointStore:
@@ -81,6 +88,8 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
         work.checkpoints.clear()
     atomic_write(work.config, json.dumps(config.to_dict(), indent=1).encode())
     yield Log(f"Rendering with {device_reason}.")
+    # A model that is asked for and missing is told now, not after the geometry.
+    priors = ModelPriors.choose(config, device)
 
     seconds: dict[str, float] = {}
     try:
@@ -100,7 +109,8 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
     yield Preview(0, seeds_to_gaussians(seeds, config.seeding, 0))
 
     yield Stage("optimise")
-    trainer = Trainer(capture, geometry, seeds, pseudo, config, device)
+    terms = yield from priors.terms(capture, geometry, pseudo, config, work.depth_prior, device)
+    trainer = Trainer(capture, geometry, seeds, pseudo, config, device, terms)
     checkpoint = work.checkpoints.latest() if resume else None
     if checkpoint is not None:
         trainer.load(checkpoint)
@@ -125,6 +135,7 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
         "views": [view.name for view in capture.views],
         "source": capture.source,
         "geometry": {"method": geometry.method, **geometry.report},
+        "priors": priors.report(terms),
         "seeding": seeds.counts,
         "gaussians": len(cleaned),
         "sh_degree": cleaned.sh_degree,
@@ -146,7 +157,7 @@ def _geometry_stage(capture: Capture, config: PipelineConfig, work: WorkFolder, 
     posed = [view for view in capture.views if view.camera is not None]
     if len(posed) == len(capture.views):
         check_overlap([view.posed_camera for view in posed], [view.name for view in posed])
-    prior, reason = choose_geometry(capture, config.geometry, config.device)
+    prior, reason = choose_geometry(capture, config.geometry, config.device, config.threads)
     yield Stage("geometry", f"{prior.name}: {reason}")
     geometry = yield from _with_progress("geometry", prior, capture, should_stop)
     geometry.report["reason"] = reason

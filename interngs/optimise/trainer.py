@@ -5,20 +5,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..config import PipelineConfig
-from ..events import CheckpointSaved, Event, Preview, Progress
+from ..events import CheckpointSaved, Event, Log, Preview, Progress
 from ..geometry.prior import Geometry
 from ..geometry.seeding import Seeds, seeds_to_gaussians
 from ..render.photometric import l1_ssim
 from ..render.rasterize import rasterize
+from ..scene.cameras import Camera
 from ..scene.capture import Capture
 from ..scene.gaussians import Gaussians
 from .checkpoint import Checkpoint, CheckpointStore
@@ -27,6 +29,7 @@ from .exposure import Exposure
 from .losses import edge_aware_smoothness, relative_depth_loss, weighted_l1, weighted_pearson_loss
 from .model import Activated, model_from_seeds
 from .pose_refinement import PoseRefinement
+from .prior_term import Picture, PriorTerm
 from .pseudo_views import PseudoView
 
 PROGRESS_EVERY_S = 0.25
@@ -73,8 +76,11 @@ class Trainer:
     """
 
     def __init__(self, capture: Capture, geometry: Geometry, seeds: Seeds, pseudo: list[PseudoView],
-                 config: PipelineConfig, device: torch.device) -> None:
-        """``capture`` with its ``geometry``, ``seeds`` to start from, ``pseudo`` views (may be empty)."""
+                 config: PipelineConfig, device: torch.device, prior_terms: Sequence[PriorTerm] = ()) -> None:
+        """``capture`` with its ``geometry``, ``seeds`` to start from, ``pseudo`` views (may be empty).
+
+        ``prior_terms`` are what pretrained models have to say (see ``PriorTerm``).
+        """
         self.config = config.optimise
         self.seed = config.seed
         self.device = device
@@ -87,6 +93,7 @@ class Trainer:
         self.poses = self._pose_refinement(geometry) if self.config.refine_poses else None
         self.density = DensityControl(self.config, len(gaussians), device)
         self.pseudo = pseudo
+        self.prior_terms = prior_terms
         self.step_number = 0
         self._psnr_of_view = [float("nan")] * len(self.views)
 
@@ -102,6 +109,7 @@ class Trainer:
         while self.step_number < config.steps:
             if should_stop():
                 break
+            yield from self._refresh_priors()
             loss = self._step(self.step_number)
             self.step_number += 1
             now = time.monotonic()
@@ -140,6 +148,8 @@ class Trainer:
         for part in (self.exposure, self.poses):
             if part is not None:
                 part.load_state(checkpoint.tensors)
+        for term in self.prior_terms:
+            term.load_state(checkpoint.tensors)
         self.step_number = checkpoint.step
 
     def _state(self) -> dict[str, Tensor]:
@@ -147,7 +157,32 @@ class Trainer:
         for part in (self.exposure, self.poses):
             if part is not None:
                 tensors |= part.state()
+        for term in self.prior_terms:
+            tensors |= term.state()
         return tensors
+
+    def _refresh_priors(self) -> Iterator[Event]:
+        for term in self.prior_terms:
+            if (what := term.due(self.step_number)) is not None:
+                yield Log(what)
+                term.refresh(self.step_number, self._picture)
+
+    @torch.no_grad()
+    def _picture(self, camera: Camera) -> Picture:
+        """A render of the present Gaussians, none of them left out."""
+        K, pose = (torch.tensor(values, dtype=torch.float32, device=self.device)
+                   for values in (camera.K, camera.camera_from_world))
+        rendered = self._render(self.model.activated(), K, pose, camera.width_px, camera.height_px)
+        return Picture(rendered.rgb, rendered.depth, rendered.alpha)
+
+    def _add_prior_losses(self, loss: Tensor, kind: Literal["training_loss", "pseudo_loss"], number: int,
+                          rendered: Rendered) -> Tensor:
+        picture = Picture(rendered.rgb, rendered.depth, rendered.alpha)
+        for term in self.prior_terms:
+            prior_loss = getattr(term, kind)(number, picture, self.step_number)
+            if prior_loss is not None:
+                loss = loss + prior_loss
+        return loss
 
     def _step(self, step: int) -> Tensor:
         progress = step / self.config.steps
@@ -194,21 +229,25 @@ class Trainer:
                 + relative_depth_loss(inverse_depth, view.inverse_depth, weight))
         if config.smooth_weight > 0:
             loss = loss + config.smooth_weight * edge_aware_smoothness(inverse_depth, view.image)
+        loss = self._add_prior_losses(loss, "training_loss", index, rendered)
         self._psnr_of_view[index] = _psnr(image.detach(), view.image, view.mask)
         return loss, rendered
 
     def _pseudo_view_due(self, step: int) -> bool:
         config = self.config
         started = step >= config.warp_start * config.steps
-        return bool(self.pseudo) and config.warp_weight > 0 and started and step % config.warp_every == 0
+        wanted = config.warp_weight > 0 or bool(self.prior_terms)
+        return bool(self.pseudo) and wanted and started and step % config.warp_every == 0
 
     def _pseudo_view_loss(self, active: Activated, generator: torch.Generator) -> Tensor:
-        view = self.pseudo[int(torch.randint(len(self.pseudo), (1,), generator=generator))]
+        number = int(torch.randint(len(self.pseudo), (1,), generator=generator))
+        view = self.pseudo[number]
         image, weight = (torch.from_numpy(array).to(self.device) for array in (view.image, view.weight))
         K = torch.tensor(view.camera.K, dtype=torch.float32, device=self.device)
         pose = torch.tensor(view.camera.camera_from_world, dtype=torch.float32, device=self.device)
         rendered = self._render(active, K, pose, view.camera.width_px, view.camera.height_px)
-        return self.config.warp_weight * weighted_l1(rendered.rgb, image, weight)
+        loss = self.config.warp_weight * weighted_l1(rendered.rgb, image, weight)
+        return self._add_prior_losses(loss, "pseudo_loss", number, rendered)
 
     def _render(self, active: Activated, K: Tensor, camera_from_world: Tensor, width: int, height: int) -> Rendered:
         colours, alphas, meta = rasterize(

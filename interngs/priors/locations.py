@@ -75,7 +75,7 @@ def find_model(model: Model) -> FoundModel | None:
     for place in locations():
         is_cache = place.folder == hub_cache_folder()
         for path in _in_cache(model, place.folder) if is_cache else _candidates(model, place.folder):
-            if path.is_file() or all((path / name).is_file() for name in model.files):
+            if path.is_file() or (path.is_dir() and model.missing_in(path) is None):
                 return FoundModel(path, place)
     return None
 
@@ -86,7 +86,7 @@ def _candidates(model: Model, root: Path) -> list[Path]:
     if model.single_file:
         paths += [own / model.single_file, root / model.single_file]
     # A clone of the hub's repository keeps the repository's name.
-    return [*paths, root / model.hub_repository.rpartition("/")[2]]
+    return [*paths, root / model.hub_repository.rpartition("/")[2]] if model.hub_repository else paths
 
 
 def _in_cache(model: Model, cache: Path) -> list[Path]:

@@ -19,9 +19,8 @@ from ..errors import InputError, InternGSError
 from ..storage import atomic_write
 from .catalogue import CATALOGUE, Model, model_called
 from .locations import FoundModel, find_model, locations, own_folder, user_weights_folder
+from .own_models import MANIFEST, known_model, own_models
 
-MANIFEST = "interngs-weights.json"
-"""Beside a model's files: their sizes and SHA-256 from when they were added."""
 ACCEPTED = "accepted-licences.json"
 _CHUNK = 1 << 20
 
@@ -35,8 +34,8 @@ class ModelState:
 
 
 def list_models(catalogue: tuple[Model, ...] = CATALOGUE) -> list[ModelState]:
-    """Every known model with its place on this machine."""
-    return [ModelState(model, find_model(model)) for model in catalogue]
+    """Every known model, the user's own included, with its place on this machine."""
+    return [ModelState(model, find_model(model)) for model in (*catalogue, *own_models(catalogue))]
 
 
 def model_path(name: str, catalogue: tuple[Model, ...] = CATALOGUE) -> Path:
@@ -45,7 +44,7 @@ def model_path(name: str, catalogue: tuple[Model, ...] = CATALOGUE) -> Path:
     Raises:
         InputError: unknown, or not on this machine: names file, licence and the command that installs it.
     """
-    model = model_called(name, catalogue)
+    model = known_model(name, catalogue)
     found = find_model(model)
     if found is None:
         raise missing(model)
@@ -80,6 +79,17 @@ def add(path: Path, name: str | None = None, catalogue: tuple[Model, ...] = CATA
     return _install(path, model, f"added from {path}")
 
 
+def add_own(path: Path, model: Model) -> FoundModel:
+    """Copy a model of the user's own, of a kind that is known here (see ``own_models.describe``).
+
+    Raises:
+        InputError: the folder is missing or damaged.
+        InternGSError: the disk is full or not writable; an older copy stays.
+    """
+    _check_content(path, model)
+    return _install(path, model, f"added from {path}")
+
+
 def download(
     name: str, accept: Callable[[Model], bool], catalogue: tuple[Model, ...] = CATALOGUE
 ) -> FoundModel:
@@ -107,7 +117,7 @@ def download(
     staging = own_folder() / f".{model.name}.download"
     try:
         staging.mkdir(parents=True, exist_ok=True)
-        hub.snapshot_download(repo_id=model.hub_repository, allow_patterns=list(model.files), local_dir=str(staging))
+        hub.snapshot_download(repo_id=model.hub_repository, allow_patterns=model.file_names, local_dir=str(staging))
     except _download_errors() as error:
         raise InternGSError("download-failed", f"{model.title} could not be downloaded: {_first_line(error)}.",
                             f"Run 'interngs weights download {model.name}' again; it goes on where it "
@@ -124,7 +134,7 @@ def verify(name: str, catalogue: tuple[Model, ...] = CATALOGUE) -> FoundModel:
     Raises:
         InputError: missing, truncated, changed since it was added, or not what its name says.
     """
-    model = model_called(name, catalogue)
+    model = known_model(name, catalogue)
     found = find_model(model)
     if found is None:
         raise missing(model)
@@ -195,11 +205,12 @@ def _check_content(path: Path, model: Model) -> None:
                              f"{config.long_side_px} px, encoder {config.encoder_depth} x {config.encoder_width}.",
                              "Check which model this file is.")
         return
-    for name in model.files:
+    absent = model.missing_in(path)
+    if absent is not None:
+        raise InputError("weights-missing", f"{path} has no {absent}, so it is no {model.title}.",
+                         f"Its folder holds {', '.join(model.files)}.")
+    for name in model.files_in(path):
         file = path / name
-        if not file.is_file():
-            raise InputError("weights-missing", f"{path} has no {name}, so it is no {model.title}.",
-                             f"Its folder holds {', '.join(model.files)}.")
         if file.suffix == ".safetensors":
             _check_safetensors(file, model)
         elif file.suffix == ".json":
@@ -231,7 +242,7 @@ def _install(path: Path, model: Model, source: str, move: bool = False) -> Found
     partial = target.with_name(f".{model.name}.{secrets.token_hex(4)}.partial")
     try:
         files = {model.single_file or path.name: path} if path.is_file() else {
-            name: path / name for name in model.files}
+            name: path / name for name in model.files_in(path)}
         recorded: dict[str, dict[str, Any]] = {}
         for name, file in files.items():
             if move:
@@ -240,7 +251,9 @@ def _install(path: Path, model: Model, source: str, move: bool = False) -> Found
                 file.replace(partial / name)
             else:
                 recorded[name] = _copy(file, partial / name)
-        note = {"model": model.name, "licence": model.licence, "source": source, "files": recorded}
+        note = {"model": model.name, "purpose": model.purpose, "licence": model.licence,
+                "licence_url": model.licence_url, "commercial_use": model.commercial_use, "source": source,
+                "files": recorded}
         atomic_write(partial / MANIFEST, json.dumps(note, indent=1).encode())
         _put_in_place(partial, target)
     finally:

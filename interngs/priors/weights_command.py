@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -15,7 +15,8 @@ from rich.table import Table
 
 from .catalogue import Model
 from .locations import locations, own_folder
-from .weights import add, download, list_models, model_path, verify
+from .own_models import describe
+from .weights import add, add_own, download, list_models, model_path, verify
 
 ModelName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
 """A model's name, as 'interngs weights list' shows it."""
@@ -48,11 +49,22 @@ class Add:
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE_OR_FOLDER")]
     """The released .pth file, or the folder with config.json and model.safetensors."""
     name: str | None = None
-    """Which model it is; by default told from the file."""
+    """Which model it is; by default told from the file. With --purpose: what you want to call it."""
+    purpose: Literal["depth", "appearance"] | None = None
+    """For a model of your own: depth (any depth-estimation model of transformers) or appearance (a Stable Diffusion
+    pipeline of diffusers)."""
+    licence: str = "not stated"
+    """Licence of a model of your own; it is written into the reports of results that the model touched."""
+    commercial_use: bool = False
+    """Whether that licence allows commercial use."""
 
     def run(self, console: Console) -> None:
         """Add and say where."""
-        found = add(self.path, self.name)
+        if self.purpose is None:
+            found = add(self.path, self.name)
+        else:
+            own = describe(self.path, self.name or self.path.name, self.purpose, self.licence, self.commercial_use)
+            found = add_own(self.path, own)
         console.print(f"Added: {found.path}", highlight=False, soft_wrap=True)
 
 
