@@ -5,7 +5,7 @@ from importlib import import_module
 from types import ModuleType
 
 MODULES = ("preferences", "properties", "ops.registration", "ui.registration", "session.session", "finishing",
-           "draw.preview")
+           "rendering", "draw.preview")
 """In the order in which they are registered; each has ``register`` and ``unregister``."""
 
 _registered: list[ModuleType] = []

@@ -158,6 +158,8 @@ def create(name: str, splats: SplatArrays, collection: bpy.types.Collection) -> 
     if isinstance(data, bpy.types.Mesh):
         splat.modifiers.new("Points", "NODES").node_group = _points_nodes()
     splat.interngs_splat.is_splat = True
+    # Blender's engines would draw points where Gaussians should be: see scene/splat_nodes.py.
+    splat.hide_render = not compat.has_native_splats()
     splat.display_type = shown_as(bpy.context.window_manager.interngs.show_preview)
     return splat
 

@@ -28,7 +28,7 @@ from ...interngs.link import (
 )
 from ...interngs.link.keys import parse_pairing
 from ...interngs.link.link import FetchedResult
-from ...interngs.wire.records import JobInfo, Preflight
+from ...interngs.wire.records import RENDER_PRESET, JobInfo, Preflight
 from ...interngs.wire.states import ENDED
 from ..preferences import preferences
 from ..scene import splat_object
@@ -37,6 +37,8 @@ from .display import bound_jobs, scene_of_job, show
 from .errors import show_error
 from .local_backend import LocalBackend, find_backend
 from .preparer import SplatPreparer
+from .render_files import new_render
+from .renders import Renders
 from .state import Transfer, reset_session_state, session_state
 from .thumbnails import thumbnails
 
@@ -65,6 +67,7 @@ class Session:
 
     def __init__(self) -> None:
         self.local = LocalBackend()
+        self.renders = Renders(self._up, self._ask)
         self._link: Link | None = None
         self._preparer: SplatPreparer | None = None
         self._pending: list[_Pending] = []
@@ -179,8 +182,12 @@ class Session:
                   "submit", "Reading the photographs")
 
     def bind(self, scene: bpy.types.Scene, job_id: str) -> None:
-        """Show a job in a scene from now on: live, or its whole result."""
+        """Show a job in a scene from now on: live, or its whole result; of a render, write the frames."""
         link = self._up()
+        rendered = session_state().job(job_id)
+        if rendered is not None and rendered.preset == RENDER_PRESET:
+            self.renders.adopt(rendered, new_render(scene, (), rendered.title))
+            return
         scene.interngs.job.job_id, scene.interngs.job.server_id = job_id, self._server_id()
         session_state().hidden_jobs.discard(job_id)
         self._shown.discard(job_id)
@@ -300,6 +307,7 @@ class Session:
 
     def _fetch_if_wanted(self, job: JobInfo) -> None:
         """Fetch a result that the open file shows and does not have yet."""
+        self.renders.take_job(job)
         if (self._link is None or job.result is None or job.state not in WITH_RESULT or job.job_id in self._fetching
                 or job.job_id in session_state().hidden_jobs or scene_of_job(job.job_id) is None):
             return
@@ -326,6 +334,7 @@ class Session:
             try:
                 if error is not None:
                     self._fetching.discard(pending.key.removeprefix("fetch "))
+                    self.renders.failed(pending.key)
                     raise error
                 pending.then(pending.future.result())
             except Exception as failure:  # noqa: BLE001 - a timer must not die; the error is shown

@@ -135,7 +135,7 @@ def test_the_viewing_points_render_in_their_colours(module, splat, arrays_of, tm
                  np.full((1, 3), np.log(0.5), np.float32), np.full(1, 9.0, np.float32), colour.astype(np.float32))
     if not splat.wants_viewing_attributes():
         pytest.skip("only on Linux versions without native splats")
-    splat.create("one", arrays_of(one), bpy.context.scene.collection)
+    splat.create("one", arrays_of(one), bpy.context.scene.collection).hide_render = False
     scene = bpy.context.scene
     camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
     camera.location = (0, 0, 5)
