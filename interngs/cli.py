@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 
+from .calm_threads import calm_threads
 from .errors import InputError, InternGSError
 
 VERBS = {
@@ -35,8 +35,7 @@ EXIT_OK, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 2 for bad input, 1 for other failures, 130 for Ctrl-C."""
-    # Before torch is imported: threads that spin while they wait starve whatever else runs on the machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    calm_threads()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in {"-h", "--help"}:

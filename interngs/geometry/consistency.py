@@ -29,6 +29,24 @@ class Agreement:
     fused: NDArray[np.float32]
 
 
+def check_views(cameras: list[Camera], depths: list[NDArray[np.float32]],
+                tolerance: float = RELATIVE_TOLERANCE) -> list[Agreement]:
+    """:func:`check_view` of every view, without what free space refutes.
+
+    A match between two views of a repeating pattern confirms itself.  A third view that looks through it onto a
+    surface of its own, itself confirmed, knows better: a depth must have more witnesses for it than against it.
+    """
+    first = [check_view(index, cameras, depths, tolerance) for index in range(len(cameras))]
+    surfaces = [np.where(found.confirmed > 0, depth, np.float32(0)) for found, depth in zip(first, depths, strict=True)]
+    result = []
+    for index, found in enumerate(first):
+        others = [depths[k] if k == index else surface for k, surface in enumerate(surfaces)]
+        against = check_view(index, cameras, others, tolerance).contradicted
+        refuted = against >= np.maximum(found.confirmed, 1)
+        result.append(Agreement(np.where(refuted, 0, found.confirmed), against, found.fused))
+    return result
+
+
 def check_view(index: int, cameras: list[Camera], depths: list[NDArray[np.float32]],
                tolerance: float = RELATIVE_TOLERANCE) -> Agreement:
     """Hold the depth of one view against those of all others.

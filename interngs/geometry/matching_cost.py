@@ -18,14 +18,18 @@ from .photometric import PhotometricCost
 
 COST_SCALE = 127
 """Cost of a complete mismatch."""
-UNSEEN_COST = np.float32(0.7)
-"""Cost (0..1) of a hypothesis that no source sees: dearer than a match, cheaper than a clear mismatch."""
+HIDDEN_COST, OUTSIDE_COST = np.float32(0.5), np.float32(0.55)
+"""Cost (0..1) of a hypothesis that lies behind what a source sees, or outside the frame of all of them.
+
+Dearer than a match, cheaper than a clear mismatch, and low enough that repeating texture, which always finds something
+alike somewhere, does not win over the smooth continuation of a surface that one view alone sees."""
 DEPTH_WEIGHT = 0.5
 """Share of the other views' depths in the cost, where they are known."""
 DEPTH_TOLERANCE = 0.01
 """Relative depth difference at which another view's depth is half as bad as a contradiction."""
 
-_UNSEEN = np.float32(2.0)
+# Beyond any cost; the smaller one wins where a point is hidden in one source and outside the other.
+_HIDDEN, _OUTSIDE = np.float32(2.0), np.float32(3.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +96,14 @@ class _Sweep:
             row = (mapping[2] / inverse_depth).astype(np.float32)
             z = (row[0] * self.columns + row[2]) + row[1] * self.rows
             if z.min() <= 0:      # part of the plane lies behind the source
-                photometric.append(np.full(z.shape, _UNSEEN))
+                photometric.append(np.full(z.shape, _OUTSIDE))
                 continue
             cost = self.compare(self._warp(source.image, mapping, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE))
-            cost[self._warp(source.mask, mapping, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) == 0] = _UNSEEN
+            cost[self._warp(source.mask, mapping, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) == 0] = _OUTSIDE
             if source.confirmed_inverse_depth is not None:
                 known = self._warp(source.confirmed_inverse_depth, mapping, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
                 charge, hidden = _depth_charge(known, z)
-                cost[hidden] = _UNSEEN
+                cost[hidden] = _HIDDEN
                 charges.append(charge)
             photometric.append(cost)
         total = _better_half(photometric)
@@ -139,11 +143,12 @@ def _better_half(costs: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         second = np.maximum(costs[0], costs[1])
         best = np.minimum(costs[0], costs[1])
     if len(costs) > 2:
-        third = np.full_like(best, _UNSEEN)
+        third = np.full_like(best, _HIDDEN)
         for cost in costs[2:]:
             np.minimum(third, np.maximum(second, cost), out=third)
             second = np.minimum(second, np.maximum(best, cost))
             best = np.minimum(best, cost)
-        best = np.where(third < _UNSEEN, (best + second) * np.float32(0.5), best)
-    best[best >= _UNSEEN] = UNSEEN_COST
+        best = np.where(third < _HIDDEN, (best + second) * np.float32(0.5), best)
+    best[best >= _OUTSIDE] = OUTSIDE_COST
+    best[best >= _HIDDEN] = HIDDEN_COST
     return best

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1), (1, -1), (-1, 1))
 """(dy, dx) of the eight paths."""
 
+EDGE_FLOOR = 4.5
+"""What a depth step costs even over an edge, in units of ``p1``: a brick wall is all edges and yet one surface."""
+
 _BIG = np.int16(20000)
 
 
@@ -20,7 +23,7 @@ def aggregate(cost: NDArray[np.uint8], guide: NDArray[np.float32], p1: int, p2: 
         cost: [H, W, D] matching cost, 0..127.
         guide: [H, W, C] image in 0..1 whose edges make depth steps cheaper.
         p1: penalty of a step of one label.
-        p2: penalty of a larger step on a flat image; falls to just above ``p1`` over an edge.
+        p2: penalty of a larger step on a flat image; falls towards ``EDGE_FLOOR`` times ``p1`` over an edge.
         edge_scale: image difference at which the penalty has fallen to 1/e.
 
     Returns:
@@ -41,7 +44,7 @@ def _step_penalty(guide: NDArray[np.float32], dy: int, dx: int, p1: int, p2: int
     """[H, W] penalty for a large step between each pixel and the one before it on the path."""
     before = np.roll(guide, (dy, dx), axis=(0, 1))
     difference = np.abs(guide - before).max(axis=2)
-    floor = p1 * 1.5
+    floor = p1 * EDGE_FLOOR
     return np.round(floor + (p2 - floor) * np.exp(-difference / edge_scale)).astype(np.int16)
 
 

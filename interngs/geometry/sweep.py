@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..scene.capture import View
 from . import semi_global
-from .consistency import Agreement, check_view
+from .consistency import Agreement, check_views
 from .depth_range import DepthRange
 from .inverse_depth_planes import choose_planes
 from .matching_cost import COST_SCALE, SweptView, cost_volume
@@ -68,7 +68,7 @@ def sweep_views(views: list[View], gains: NDArray[np.float32], ranges: list[Dept
             for k, view in enumerate(swept):
                 found.append(_sweep_view(view, [swept[s] for s in sources[k]], planes[k], threads))
                 report_sweep()
-            agreements = [check_view(k, cameras, [depth for depth, _ in found]) for k in range(len(views))]
+            agreements = check_views(cameras, [depth for depth, _ in found])
     return [SweptDepth(depth, cost, len(planes[k]), agreements[k]) for k, (depth, cost) in enumerate(found)]
 
 

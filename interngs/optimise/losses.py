@@ -49,4 +49,4 @@ def edge_aware_smoothness(inverse_depth: Tensor, image: Tensor) -> Tensor:
 
 def weighted_l1(rendered: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean over all pixels of ``weight`` [H, W] times |rendered - target| ([H, W, 3], mean over channels)."""
-    return (weight * (rendered - target).abs().mean(dim=-1)).mean()
+    return (weight[..., None] * (rendered - target).abs()).mean()

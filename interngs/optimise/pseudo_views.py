@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -15,6 +17,8 @@ from ..scene.cameras import Camera, look_at
 from ..scene.capture import Capture
 from .disocclusion import fill_from_behind
 
+MAX_THREADS = 4
+"""Views are prepared side by side; each needs a few hundred megabytes at high resolution."""
 JITTER = 0.1
 """Standard deviation of a jittered position at full reach, in near depths (about six degrees)."""
 CYCLE_TOLERANCE = 0.01
@@ -94,7 +98,8 @@ def prepare_pseudo_views(capture: Capture, geometry: Geometry, count: int, seed:
     if not near:
         return []
     cameras = pseudo_cameras([view.camera for view in geometry.views], float(np.median(near)), count, seed)
-    return [warp_photographs(capture, geometry, camera) for camera in cameras]
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
+        return list(pool.map(lambda camera: warp_photographs(capture, geometry, camera), cameras))
 
 
 def warp_photographs(capture: Capture, geometry: Geometry, camera: Camera) -> PseudoView:

@@ -37,6 +37,8 @@ MAX_FADE_PER_STEP = 0.005
 """Faster than this even well-supported Gaussians could not hold their opacity (Binocular3DGS uses 0.005)."""
 ALPHA_WEIGHT = 0.1
 """Weight of the difference from a photograph's own alpha channel."""
+PSNR_STRIDE = 2
+"""The PSNR that is shown on the way looks at every second row and column."""
 FULL_CONFIDENCE = 10.0
 """Confidence from which a depth pixel has full weight (DUSt3R's convention)."""
 
@@ -221,17 +223,28 @@ class Trainer:
         loss = l1_ssim(image, view.image, view.mask, config.ssim_share)
         if view.alpha is not None:
             loss = loss + ALPHA_WEIGHT * (rendered.alpha - view.alpha).abs().mean()
-        inverse_depth = 1.0 / rendered.depth.clamp_min(1e-6)
-        weight = view.depth_weight * (rendered.alpha.detach() > 0.5)
-        if config.depth_weight > 0:
-            loss = loss + config.depth_weight * (
-                weighted_pearson_loss(inverse_depth, view.inverse_depth, weight)
-                + relative_depth_loss(inverse_depth, view.inverse_depth, weight))
-        if config.smooth_weight > 0:
-            loss = loss + config.smooth_weight * edge_aware_smoothness(inverse_depth, view.image)
+        loss = loss + self._geometry_loss(rendered, view)
+        mask = None if view.mask is None else view.mask[::PSNR_STRIDE, ::PSNR_STRIDE]
         loss = self._add_prior_losses(loss, "training_loss", index, rendered)
-        self._psnr_of_view[index] = _psnr(image.detach(), view.image, view.mask)
+        self._psnr_of_view[index] = _psnr(image.detach()[::PSNR_STRIDE, ::PSNR_STRIDE],
+                                          view.image[::PSNR_STRIDE, ::PSNR_STRIDE], mask)
         return loss, rendered
+
+    def _geometry_loss(self, rendered: Rendered, view: _TrainingView) -> Tensor | float:
+        """The terms on depth, over every second row and column; which ones changes from round to round."""
+        config = self.config
+        turn = self.step_number // len(self.views)
+        rows, columns = slice(turn % 2, None, 2), slice(turn // 2 % 2, None, 2)
+        inverse_depth = 1.0 / rendered.depth[rows, columns].clamp_min(1e-6)
+        target = view.inverse_depth[rows, columns]
+        loss: Tensor | float = 0.0
+        if config.depth_weight > 0:
+            weight = view.depth_weight[rows, columns] * (rendered.alpha.detach()[rows, columns] > 0.5)
+            loss = loss + config.depth_weight * (weighted_pearson_loss(inverse_depth, target, weight)
+                                                 + relative_depth_loss(inverse_depth, target, weight))
+        if config.smooth_weight > 0:
+            loss = loss + config.smooth_weight * edge_aware_smoothness(inverse_depth, view.image[rows, columns])
+        return loss
 
     def _pseudo_view_due(self, step: int) -> bool:
         config = self.config
