@@ -106,12 +106,24 @@ def watch(arguments: list[str]) -> None:
 def jobs(arguments: list[str]) -> None:
     """``interngs jobs``."""
     options = parse(Jobs(), arguments, "jobs")
-    table = Table("job", "title", "state", "stage", "step", "preset", "views")
+    table = Table("job", "title", "state", "place", "starts in", "stage", "step", "preset", "views")
     with connected(options.server) as link:
         for job in commands.jobs(link):
             step = "" if job.progress is None else f"{job.progress.step}/{job.progress.total_steps}"
-            table.add_row(job.job_id[:12], job.title, job.state, job.stage, step, job.preset, str(job.views))
+            place = "" if job.queue_position is None else str(job.queue_position + 1)
+            table.add_row(job.job_id[:12], job.title, job.state, place, duration(job.starts_in_s), job.stage, step,
+                          job.preset, str(job.views))
     Console().print(table)
+
+
+def duration(seconds: float | None) -> str:
+    """A rough time in words; empty for unknown."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return "under a minute"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"about {hours} h {minutes} min" if hours else f"about {minutes} min"
 
 
 def fetch(arguments: list[str]) -> None:

@@ -225,7 +225,8 @@ def start_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cal
     def start(name: str = "server", arguments: tuple[str, ...] = (), environment: dict[str, str] | None = None,
               with_keys: bool = False, **options: Any) -> RunningServer:
         if cluster is not None:
-            options = {**options, "executor": "ray", "ray": {"address": cluster.address, **options.get("ray", {})}}
+            ray = {"address": cluster.address, "jobs": 1, **options.get("ray", {})}
+            options = {**options, "executor": "ray", "ray": ray}
         server = RunningServer(tmp_path / name, dict(options), environment or {}, arguments)
         servers.append(server)
         if with_keys:

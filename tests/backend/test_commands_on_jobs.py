@@ -14,8 +14,9 @@ from interngs.link.updates import ProgressChanged, TransferChanged
 
 SLOW = {"STAND_IN_STEP_S": "0.05"}
 
-# What is promised here holds whichever executor runs the jobs.
-pytestmark = pytest.mark.parametrize("start_server", ["local", "ray"], indirect=True)
+# What is promised here holds whichever executor runs the jobs; on Ray it takes minutes (see also test_ray.py).
+pytestmark = pytest.mark.parametrize("start_server", ["local", pytest.param("ray", marks=pytest.mark.slow)],
+                                     indirect=True)
 WAIT_S = 120.0
 
 
