@@ -28,13 +28,14 @@ def merge_by_depth(scene: bpy.types.Scene, first_file: Path, first_frame: int, l
         layer.use_pass_z = True
     tree = _tree(scene)
     _remove_earlier(tree)
-    output = _output(tree)
+    output = _output(scene, tree)
     picture = _picture(tree, first_file, first_frame, last_frame)
-    layers = next((each for each in tree.nodes if each.type == "R_LAYERS"), None) or _new(tree, "CompositorNodeRLayers")
+    layers = next((each for each in tree.nodes if each.type == "R_LAYERS"), None)
+    layers = layers or tree.nodes.new("CompositorNodeRLayers")
     layers.scene = scene
     socket = output.inputs[0]
     before = socket.links[0].from_socket if socket.is_linked else layers.outputs["Image"]
-    merge = _new(tree, "CompositorNodeZcombine")
+    merge = tree.nodes.new("CompositorNodeZcombine")
     merge[MARK] = True
     _set(merge, "use_alpha", "Use Alpha", True)
     _set(merge, "use_antialias_z", "Anti-Alias", False)
@@ -62,12 +63,11 @@ def _tree(scene: bpy.types.Scene) -> bpy.types.NodeTree:
     return scene.node_tree
 
 
-def _output(tree: bpy.types.NodeTree) -> bpy.types.Node:
-    kinds = ("GROUP_OUTPUT",) if tree.bl_idname == "CompositorNodeTree" and hasattr(
-        bpy.types.Scene, "compositing_node_group") else ("COMPOSITE",)
-    found = next((each for each in tree.nodes if each.type in kinds), None)
+def _output(scene: bpy.types.Scene, tree: bpy.types.NodeTree) -> bpy.types.Node:
+    kind = "NodeGroupOutput" if hasattr(scene, "compositing_node_group") else "CompositorNodeComposite"
+    found = next((each for each in tree.nodes if each.bl_idname == kind), None)
     if found is None:
-        found = _new(tree, "NodeGroupOutput" if kinds[0] == "GROUP_OUTPUT" else "CompositorNodeComposite")
+        found = tree.nodes.new(kind)
         found.location = (500, 0)
     return found
 
@@ -76,7 +76,7 @@ def _picture(tree: bpy.types.NodeTree, first_file: Path, first_frame: int, last_
     image = bpy.data.images.load(str(first_file), check_existing=True)
     image.source = "SEQUENCE" if last_frame > first_frame else "FILE"
     image.reload()
-    node = _new(tree, "CompositorNodeImage")
+    node = tree.nodes.new("CompositorNodeImage")
     node[MARK] = True
     node.label = "Splats"
     node.image = image
@@ -100,10 +100,6 @@ def _remove_earlier(tree: bpy.types.NodeTree) -> None:
                 tree.links.new(images[1].links[0].from_socket, target)
     for node in [each for each in tree.nodes if each.get(MARK)]:
         tree.nodes.remove(node)
-
-
-def _new(tree: bpy.types.NodeTree, kind: str) -> bpy.types.Node:
-    return tree.nodes.new(kind)
 
 
 def _set(node: Any, name: str, socket: str, value: bool) -> None:

@@ -39,6 +39,8 @@ def show_in_renders(splat: bpy.types.Object, by_blender: bool) -> None:
     modifier.node_group = ellipsoid_nodes()
     modifier.show_viewport = False  # the viewport draws Gaussians better, and at once
     for scene in splat.users_scene:
+        if not hasattr(scene, "cycles"):
+            continue  # Cycles is switched off
         scene.cycles.transparent_max_bounces = max(scene.cycles.transparent_max_bounces, TRANSPARENT_BOUNCES)
 
 

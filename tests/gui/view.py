@@ -39,7 +39,7 @@ def redraw():
 
 def view_pixels():
     """The 3D view without its sidebar and header, [H, W, 3]."""
-    window, area, region, sidebar = view3d()
+    window, _, region, sidebar = view3d()
     top = window.height - region.y - region.height
     return screen_pixels()[top + 60:top + region.height, region.x + 60:sidebar.x].astype(int)
 
