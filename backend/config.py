@@ -23,7 +23,7 @@ def default_folder() -> Path:
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "interngs" / "server"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "interngs" / "server"
-    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "interngs" / "server"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "interngs" / "server"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ VERBS = {
     "resume": (".commands.server", "resume", "go on with a job"),
     "cancel": (".commands.server", "cancel", "end a job, keep what there is"),
     "discard": (".commands.server", "discard", "end a job and forget it"),
+    "health": (".commands.server", "health", "devices, disk and queue of a backend"),
     "pair": (".commands.server", "pair", "introduce this computer to a backend"),
 }
 

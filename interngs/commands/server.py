@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -19,7 +20,6 @@ from ..link.commands import DEFAULT_SERVER, connected
 from ..wire.states import Command
 from .options import CapturePath, OutputFolder, Settings, parse, preset_in
 from .progress import show
-from .reconstruct import write_result
 
 JobName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="JOB")]
 """The beginning of a job's id, or its title."""
@@ -50,6 +50,13 @@ class Watch:
 @dataclass(frozen=True)
 class Jobs:
     """List the jobs of this computer on a backend."""
+
+    server: str = DEFAULT_SERVER
+
+
+@dataclass(frozen=True)
+class Health:
+    """Show the devices, disk and queue of a backend."""
 
     server: str = DEFAULT_SERVER
 
@@ -100,7 +107,7 @@ def watch(arguments: list[str]) -> None:
         job = commands.find_job(link, options.job)
         done = show(commands.watch(link, job.job_id), console)
     if done is not None:
-        write_result(options.output, done)
+        _write(options.output, done)
 
 
 def jobs(arguments: list[str]) -> None:
@@ -131,7 +138,14 @@ def fetch(arguments: list[str]) -> None:
     options = parse(Fetch(tyro.MISSING, tyro.MISSING), arguments, "fetch")
     with connected(options.server) as link:
         result = commands.fetch(link, options.job)
-    write_result(options.output, Done(result.gaussians, result.report))
+    _write(options.output, Done(result.gaussians, result.report))
+
+
+def _write(folder: Path, done: Done) -> None:
+    # The library's heavy rooms come along with this: seconds that the other verbs need not wait.
+    from .reconstruct import write_result  # noqa: PLC0415
+
+    write_result(folder, done)
 
 
 def order(arguments: list[str], wanted: Command) -> None:
@@ -146,6 +160,21 @@ pause = partial(order, wanted="pause")
 resume = partial(order, wanted="resume")
 cancel = partial(order, wanted="cancel")
 discard = partial(order, wanted="discard")
+
+
+def health(arguments: list[str]) -> None:
+    """``interngs health``."""
+    options = parse(Health(), arguments, "health")
+    with connected(options.server) as link:
+        found = commands.health(link)
+    hours, minutes = divmod(int(found.uptime_s) // 60, 60)
+    lines = [f"version {found.version}, up for {hours} h {minutes} min, {found.sessions} clients",
+             *(f"device: {device.name}" for device in found.devices),
+             f"disk: {found.disk_free_bytes / 1e9:.1f} of {found.disk_total_bytes / 1e9:.1f} GB free",
+             f"workers: {found.workers}; jobs: " + (", ".join(
+                 f"{count} {state}" for state, count in sorted(found.jobs.items())) or "none"),
+             "takes new work" if found.accepts_work else "takes no new work now (its disk is full, or it stops)"]
+    Console().print("\n".join(lines), highlight=False)
 
 
 def pair(arguments: list[str]) -> None:

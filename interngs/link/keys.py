@@ -51,7 +51,7 @@ def default_data_dir() -> Path:
         return Path(os.environ.get("APPDATA", Path.home() / "AppData" / "Roaming")) / "interngs" / "client"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "interngs" / "client"
-    return Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "interngs" / "client"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "interngs" / "client"
 
 
 def new_key_pair() -> KeyPair:

@@ -208,10 +208,18 @@ def ray_cluster() -> Iterator[Any]:
         pytest.skip("only on Linux: the package Ray is not installed")
     # Before Ray is imported.  The token keeps other programs of this machine out; servers inherit it.
     os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
-                       "RAY_AUTH_TOKEN": secrets.token_hex(24), "RAY_raylet_start_wait_time_s": "120"})
+                       "RAY_AUTH_TOKEN": secrets.token_hex(24)})
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 2})
+    cluster = Cluster()
+    for attempt in range(4):
+        try:
+            cluster.add_node(num_cpus=2, **NODE)
+            break
+        except Exception:    # bare Exception is what Ray raises when the machine is too busy for its 30 s
+            if attempt == 3:
+                raise
+            cluster = Cluster()
     yield cluster
     cluster.shutdown()
 
