@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Draws the centres of marked Gaussians over the 3D views, in a colour for each filter; the splat is not touched."""
+"""Draws the centres of marked Gaussians over the 3D views, in a colour for each filter; the splat is not touched.
+
+After everything else (POST_PIXEL) and through everything, so that marks inside and behind the splat are seen too.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ class MarkOverlay:
     def start(self) -> None:
         """Begin to draw."""
         if self._handle is None and not bpy.app.background:
-            self._handle = bpy.types.SpaceView3D.draw_handler_add(self._draw, (), "WINDOW", "POST_VIEW")
+            self._handle = bpy.types.SpaceView3D.draw_handler_add(self._draw, (), "WINDOW", "POST_PIXEL")
 
     def stop(self) -> None:
         """Draw no more."""
@@ -81,12 +84,12 @@ class MarkOverlay:
             splat = context.active_object
             if context.window_manager.interngs_finish.show_marked and is_splat(splat) and splat.mode == "OBJECT" and (
                     splat.visible_get(view_layer=context.view_layer, viewport=context.space_data)):
-                self._draw_marks(splat)
+                self._draw_marks(splat, context.region_data)
         except Exception as error:  # noqa: BLE001 - an error in a draw handler would come back with every redraw
             self.stop()
             show_error(error, "Drawing the marks")
 
-    def _draw_marks(self, splat: bpy.types.Object) -> None:
+    def _draw_marks(self, splat: bpy.types.Object, view: bpy.types.RegionView3D) -> None:
         marked = marking().want(splat)
         if marked is None or marked.marks is None or not marked.marks.removed:
             return
@@ -94,13 +97,12 @@ class MarkOverlay:
             self._shader = self._shader or point_shader()
             self._batch = points_batch(self._shader, *marked_points(marked.positions, marked.marks.first))
             self._drawn_marks = marked.marks
-        gpu.state.depth_test_set("LESS_EQUAL")
         gpu.state.point_size_set(POINT_SIZE_PX)
-        with gpu.matrix.push_pop():
-            gpu.matrix.multiply_matrix(splat.matrix_world)
+        with gpu.matrix.push_pop(), gpu.matrix.push_pop_projection():
+            gpu.matrix.load_projection_matrix(view.window_matrix)
+            gpu.matrix.load_matrix(view.view_matrix @ splat.matrix_world)
             self._batch.draw(self._shader)
         gpu.state.point_size_set(1.0)
-        gpu.state.depth_test_set("NONE")
 
 
 _overlay = MarkOverlay()

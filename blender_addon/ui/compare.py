@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Panel 8, Compare: the splat beside its photographs, in the view and as a page."""
+"""Panel 9, Compare: the splat beside its photographs, in the view and as a page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class INTERNGS_PT_compare(TabPanel, bpy.types.Panel):
 
     bl_idname = "INTERNGS_PT_compare"
     bl_label = "Compare"
-    bl_order = 8
+    bl_order = 9
     bl_options: ClassVar = {"DEFAULT_CLOSED"}
 
     def draw(self, context):

@@ -27,9 +27,9 @@ class INTERNGS_PT_place(TabPanel, bpy.types.Panel):
             draw_text(layout, context, "Select an object that holds Gaussians.", "INFO")
             return
         layout.label(text="Size  " + " x ".join(f"{side:.3g}" for side in active.dimensions), icon="CUBE")
-        row = layout.row(align=True)
-        row.operator("interngs.pick_floor", icon="EYEDROPPER")
-        row.operator("interngs.fit_floor", icon="MESH_PLANE")
+        column = layout.column(align=True)
+        column.operator("interngs.pick_floor", icon="EYEDROPPER")
+        column.operator("interngs.fit_floor", icon="MESH_PLANE")
         layout.operator("interngs.pick_distance", icon="DRIVER_DISTANCE")
         layout.operator("interngs.origin_to_base", icon="OBJECT_ORIGIN")
         layout.operator("interngs.apply_transform", icon="CON_TRANSFORM_CACHE")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Panel 9, Import and Export: splat files, and the asset browser."""
+"""Panel 10, Import and Export: splat files, and the asset browser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class INTERNGS_PT_share(TabPanel, bpy.types.Panel):
 
     bl_idname = "INTERNGS_PT_share"
     bl_label = "Import and Export"
-    bl_order = 9
+    bl_order = 10
     bl_options: ClassVar = {"DEFAULT_CLOSED"}
 
     def draw(self, context):

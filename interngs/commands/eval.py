@@ -14,7 +14,7 @@ from ..config import PipelineConfig
 from ..errors import InputError
 from ..evaluate.held_out import HeldOutView, mean_metrics, measure
 from ..evaluate.lpips import Lpips
-from ..evaluate.report import ComparisonRow, save_comparison, write_report
+from ..evaluate.report import ComparisonRow, save_comparison, write_html_report, write_report
 from ..events import Done
 from ..formats.detect import find_capture
 from ..formats.split import find_split
@@ -34,7 +34,7 @@ class Evaluate:
     capture: CapturePath
     """Folder of photographs with poses, or a pose file."""
     output: OutputFolder
-    """Where report.json, comparison.png and result.ply go."""
+    """Where report.html (one file with the held-out pictures), report.json, comparison.png and result.ply go."""
     config: Settings
     views: int = 3
     """How many training views; which ones says split.json, else the LLFF rule."""
@@ -76,7 +76,7 @@ def evaluate(files: CaptureFiles, train: list[int], held_out: list[int], config:
 
 def write_evaluation(done: Done, unseen: Capture, config: PipelineConfig, output: Path,
                      lpips: Lpips | None) -> dict[str, Any]:
-    """Measure ``done`` on the unseen views and write report.json, comparison.png and result.ply."""
+    """Measure ``done`` on the unseen views and write report.html, report.json, comparison.png, result.ply."""
     device, _ = choose_device(config.device)
     results = measure(done.gaussians, unseen, device, lpips)
     report: dict[str, Any] = {**mean_metrics(results), **done.report}
@@ -85,6 +85,7 @@ def write_evaluation(done: Done, unseen: Capture, config: PipelineConfig, output
     write_result(output, done)
     write_report(output / "report.json", report)
     save_comparison(output / "comparison.png", [comparison_row(result) for result in results])
+    write_html_report(output, report)
     return report
 
 

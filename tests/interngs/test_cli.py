@@ -59,6 +59,8 @@ def test_eval_writes_the_report_and_the_comparison(wall_folder: Write, tmp_path:
         assert name in report
     assert len(report["views"]) == 2
     assert Image.open(out / "comparison.png").width > 4 * 48
+    page = (out / "report.html").read_text()
+    assert "data:image/jpeg;base64," in page and "Held-out views" in page
 
 
 def complaint(capsys: pytest.CaptureFixture) -> str:
