@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..config import PipelineConfig
 from ..events import Done
@@ -113,7 +113,7 @@ def watch(arguments: list[str]) -> None:
 def jobs(arguments: list[str]) -> None:
     """``interngs jobs``."""
     options = parse(Jobs(), arguments, "jobs")
-    table = Table("job", "title", "state", "place", "starts in", "stage", "step", "preset", "views")
+    table = Table(Column("job", no_wrap=True), "title", "state", "place", "starts in", "stage", "step", "preset", "views")
     with connected(options.server) as link:
         for job in commands.jobs(link):
             step = "" if job.progress is None else f"{job.progress.step}/{job.progress.total_steps}"
