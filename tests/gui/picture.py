@@ -3,9 +3,10 @@
 
 Arguments: output folder, the extension's zip, the result's PLY, its report, a pose file of its photographs.
 
-    python tools/blender_window.py run ROOT WORK picture.py --window-geometry 0 0 1280 860 -- /w/pictures ...
+    python tools/blender_window.py run ROOT WORK picture.py --window-geometry 0 0 1400 900 -- /w/pictures ...
 """
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,8 +17,8 @@ import robot
 from mathutils import Matrix
 from robot import addon, screenshot, view3d, wait_until
 
+SCREEN_HEIGHT = 1700
 _, ZIP, SPLATS, REPORT, POSES = robot.ARGUMENTS
-CLOSED = ("INTERNGS_PT_backend", "INTERNGS_PT_photos", "INTERNGS_PT_job")
 
 
 def prepare():
@@ -43,13 +44,19 @@ def show():
     camera = addon("interngs.formats.transforms_json").read_transforms_json(Path(POSES)).views[5].camera
     cameras = addon("blender_addon.scene.cameras")
     space = view3d()[1].spaces.active
-    space.lens = 34.0
+    space.lens = 44.0
     space.region_3d.view_perspective = "PERSP"
     space.region_3d.view_matrix = Matrix(cameras.world_from_blender(camera).tolist()).inverted()
     preview = addon("blender_addon.draw.preview").preview()
     yield 4.0
     yield from wait_until(lambda: not preview._worker.is_busy and not preview._worker.has_news, "drawing", 300)
     yield 10.0
+    _, _, _, sidebar = view3d()
+    # A window smaller than the screen stands at its lower left.
+    x, y = sidebar.x + sidebar.width // 2, SCREEN_HEIGHT - sidebar.y - sidebar.height // 2
+    subprocess.Popen(["xdotool", "mousemove", str(x), str(y), "sleep", "1", "click", "--repeat", "19", "--delay", "60",
+                      "5", "mousemove", *robot.PARKED])
+    yield 8.0
     screenshot("viewport")
 
 
