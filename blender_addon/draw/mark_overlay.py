@@ -11,6 +11,7 @@ from typing import Any
 import bpy
 import gpu
 import numpy as np
+from mathutils import Matrix
 from numpy.typing import NDArray
 
 from ...interngs.scene.marks import FILTERS
@@ -49,7 +50,9 @@ def point_shader() -> gpu.types.GPUShader:
 def points_batch(shader: gpu.types.GPUShader, points: NDArray[np.float32],
                  colours: NDArray[np.float32]) -> gpu.types.GPUBatch:
     """Points on the GPU."""
-    layout = shader.format_calc()
+    layout = gpu.types.GPUVertFormat()
+    layout.attr_add(id="pos", comp_type="F32", len=3, fetch_mode="FLOAT")
+    layout.attr_add(id="color", comp_type="F32", len=4, fetch_mode="FLOAT")
     vertices = gpu.types.GPUVertBuf(layout, len(points))
     vertices.attr_fill("pos", points)
     vertices.attr_fill("color", colours)
@@ -58,13 +61,22 @@ def points_batch(shader: gpu.types.GPUShader, points: NDArray[np.float32],
     return batch
 
 
+def paint_points(batch: gpu.types.GPUBatch, projection: Matrix, view_from_points: Matrix) -> None:
+    """Draw a batch of ``points_batch``, through whatever is there."""
+    gpu.state.point_size_set(POINT_SIZE_PX)
+    with gpu.matrix.push_pop(), gpu.matrix.push_pop_projection():
+        gpu.matrix.load_projection_matrix(projection)
+        gpu.matrix.load_matrix(view_from_points)
+        batch.draw()
+    gpu.state.point_size_set(1.0)
+
+
 class MarkOverlay:
     """The draw handler and its one batch.  Main thread only."""
 
     def __init__(self) -> None:
         self._handle: Any = None
         self._batch: Any = None
-        self._shader: Any = None
         self._drawn_marks: Any = None
 
     def start(self) -> None:
@@ -76,7 +88,7 @@ class MarkOverlay:
         """Draw no more."""
         if self._handle is not None:
             bpy.types.SpaceView3D.draw_handler_remove(self._handle, "WINDOW")
-        self._handle = self._batch = self._shader = self._drawn_marks = None
+        self._handle = self._batch = self._drawn_marks = None
 
     def _draw(self) -> None:
         try:
@@ -94,15 +106,9 @@ class MarkOverlay:
         if marked is None or marked.marks is None or not marked.marks.removed:
             return
         if self._drawn_marks is not marked.marks:
-            self._shader = self._shader or point_shader()
-            self._batch = points_batch(self._shader, *marked_points(marked.positions, marked.marks.first))
+            self._batch = points_batch(point_shader(), *marked_points(marked.positions, marked.marks.first))
             self._drawn_marks = marked.marks
-        gpu.state.point_size_set(POINT_SIZE_PX)
-        with gpu.matrix.push_pop(), gpu.matrix.push_pop_projection():
-            gpu.matrix.load_projection_matrix(view.window_matrix)
-            gpu.matrix.load_matrix(view.view_matrix @ splat.matrix_world)
-            self._batch.draw(self._shader)
-        gpu.state.point_size_set(1.0)
+        paint_points(self._batch, view.window_matrix, view.view_matrix @ splat.matrix_world)
 
 
 _overlay = MarkOverlay()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Comparing with the photographs: the wipe by pixels, stepping through cameras, the report page."""
+"""Marks and the wipe by pixels; stepping through the photographs' cameras; the report page."""
 
 import bpy
 import numpy as np
@@ -76,6 +76,30 @@ def test_the_photograph_ends_at_the_wipe(module, with_gpu, tmp_path):
     for row, colour in ((48, (200, 100, 50)), (16, (20, 220, 120))):
         linear = ((np.array(colour) / 255 + 0.055) / 1.055) ** 2.4
         np.testing.assert_allclose(pixels[row, 20, :3], linear, atol=0.01)
+
+
+def test_marks_are_drawn_in_their_filters_colours(module, with_gpu):
+    overlay, filters = module("blender_addon.draw.mark_overlay"), module("interngs.scene.marks").FILTERS
+    positions = np.float32([[0, 0, 0], [0.5, 0.5, 0], [-0.5, -0.5, 0]])
+    first = np.uint8([1 + filters.index("isolated"), 0, 1 + filters.index("box")])
+
+    def work():
+        import gpu
+
+        target = gpu.types.GPUOffScreen(64, 64, format="RGBA32F")
+        pixels = np.zeros((64, 64, 4), np.float32)
+        with target.bind():
+            framebuffer = gpu.state.active_framebuffer_get()
+            framebuffer.clear(color=(0.0, 0.0, 0.0, 0.0))
+            overlay.paint_points(overlay.points_batch(overlay.point_shader(),
+                                                      *overlay.marked_points(positions, first)), Matrix(), Matrix())
+            framebuffer.read_color(0, 0, 64, 64, 4, 0, "FLOAT", data=gpu.types.Buffer("FLOAT", pixels.shape, pixels))
+        return pixels
+
+    pixels = with_gpu(work)
+    np.testing.assert_allclose(pixels[32, 32], (*overlay.COLOURS["isolated"], 1), atol=1e-3)
+    np.testing.assert_allclose(pixels[16, 16], (*overlay.COLOURS["box"], 1), atol=1e-3)
+    assert pixels[48, 48, 3] == 0, "what stays is not drawn"
 
 
 def test_the_corners_are_those_of_the_camera(module, tmp_path):
