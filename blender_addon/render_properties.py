@@ -10,8 +10,8 @@ from .scene.splat_nodes import show_in_renders
 
 RENDERED_BY = [
     ("SPLATS", "Render Splats", "By the backend, exactly as trained; Blender's own render leaves it out"),
-    ("BLENDER", "Blender", "By Cycles or EEVEE through nodes: lights up and casts shadows with the scene, without view "
-                           "dependence and less exact; for up to about 100 000 Gaussians"),
+    ("BLENDER", "Blender", "By Cycles or EEVEE through nodes: shows in mirrors, lights the scene and casts shadows; "
+                           "without view dependence and less exact. For up to about 100 000 Gaussians"),
 ]
 
 

@@ -105,6 +105,8 @@ class SplatContents:
         self._take_packed()
         if not splats:
             self._views.pop(key, None)
+            if not self._views:
+                self._members, self._contents = {}, _Contents()  # nothing is shown: free the GPU's memory
             return None
         by_id = {each.session_uid: each for each in splats}
         mine = self._views.setdefault(key, _View(view))
@@ -113,7 +115,7 @@ class SplatContents:
         contents = self._contents
         if not contents.ids:
             return None
-        views = np.stack([view @ _matrix(by_id.get(each)) for each in contents.ids])
+        views = np.stack([view @ _matrix(by_id.get(each)) for each in contents.ids]).astype(np.float32)
         shown = tuple(each in by_id for each in contents.ids)
         self._sort(key, mine, views[:, 2], shown)
         if mine.contents is not contents or not mine.count:
@@ -146,7 +148,7 @@ class SplatContents:
         views = {}
         if ids:
             world = [_matrix(by_id[each]) for each in ids]
-            views = {key: (np.stack([(view.matrix @ each)[2] for each in world]),
+            views = {key: (np.stack([(view.matrix @ each)[2] for each in world]).astype(np.float32),
                            tuple(each in view.ids for each in ids)) for key, view in self._views.items()}
 
         def work() -> _Packed:
@@ -211,8 +213,9 @@ def _read(splat: bpy.types.Object) -> _Member:
                    [read_attribute(splat.data, name) for name in names])
 
 
-def _matrix(splat: bpy.types.Object | None) -> Matrix:
-    return np.eye(4, dtype=np.float32) if splat is None else np.array(splat.matrix_world, np.float32)
+def _matrix(splat: bpy.types.Object | None) -> NDArray[np.float64]:
+    """World matrix in double precision: far from the origin products of single ones would be coarse."""
+    return np.eye(4) if splat is None else np.array(splat.matrix_world, np.float64)
 
 
 def _band_names(data: Any) -> list[str]:

@@ -173,6 +173,21 @@ def test_a_cancelled_render_leaves_nothing_behind(module, connected, pump, state
     assert not bpy.ops.interngs.cancel_render.poll() and bpy.ops.interngs.render_splats.poll()
 
 
+def test_frames_of_an_earlier_session_are_fetched_by_the_eye(module, connected, pump, state, scene, tmp_path):
+    add_splat(module, ball(module, 200), animated=False)
+    scene.interngs_render.folder = str(tmp_path / "frames")
+    scene.frame_set(12)
+    bpy.ops.interngs.render_splats()
+    pump(lambda: bool(state().jobs))
+    module("blender_addon.session.session").session().renders.current = None  # as after Blender was closed
+    pump(lambda: state().jobs[0].state == "done")
+    assert not (tmp_path / "frames").exists()
+    bpy.ops.interngs.watch_job(job_id=state().jobs[0].job_id)
+    pump(lambda: scene.interngs_render.first_file != "")
+    assert (tmp_path / "frames" / "splats_0012.exr").exists() and scene.interngs_render.first_frame == 12
+    assert scene.interngs.job.job_id == "" and state().error is None
+
+
 def blender_pixels(scene, path):
     scene.render.image_settings.file_format = "OPEN_EXR"
     scene.render.image_settings.color_depth = "32"
