@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from .shaders import MODES, SPLAT_SAMPLERS, composite_shader, splat_shader
 
+MOST_BUFFERS = 4
+"""Sizes of 3D views for which pictures are kept."""
 CORNERS = [(-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0)]
 
 
@@ -74,8 +76,7 @@ class SplatPainter:
         self._quad = batch_for_shader(self._splats, "TRI_STRIP", {"corner": CORNERS})
         self._screen = batch_for_shader(self._composite, "TRI_STRIP", {"corner": CORNERS})
         self._no_harmonics = texture(np.zeros((1, 4), np.float32), "R32F")
-        self._image: Any = None
-        self._buffer: Any = None
+        self._buffers: dict[tuple[int, int], tuple[Any, Any]] = {}
 
     def paint(self, picture: Picture, projection: NDArray[np.float32], size: tuple[int, int], scene_depth: Any,
               look: Look) -> None:
@@ -88,20 +89,27 @@ class SplatPainter:
             scene_depth: texture of the window depth that is there already.
             look: how.
         """
-        if self._image is None or (self._image.width, self._image.height) != size:
-            # No GPUOffScreen: making one unbinds the framebuffer that is drawn into.
-            self._image = gpu.types.GPUTexture(size, format="RGBA16F")
-            self._buffer = gpu.types.GPUFrameBuffer(color_slots=[self._image])
-        with self._buffer.bind():
-            self._buffer.clear(color=(0.0, 0.0, 0.0, 0.0))
+        image, buffer = self._buffer_of(size)
+        with buffer.bind():
+            buffer.clear(color=(0.0, 0.0, 0.0, 0.0))
             gpu.state.blend_set("ALPHA_PREMULT")
             gpu.state.depth_test_set("NONE")
             self._draw(picture, projection, size, scene_depth, look)
         gpu.state.blend_set("ALPHA_PREMULT")
         self._composite.bind()
-        self._composite.uniform_sampler("splat_image", self._image)
+        self._composite.uniform_sampler("splat_image", image)
         self._screen.draw(self._composite)
         gpu.state.blend_set("NONE")
+
+    def _buffer_of(self, size: tuple[int, int]) -> tuple[Any, Any]:
+        """The picture and its framebuffer of a size; several 3D views may have one each."""
+        if size not in self._buffers:
+            if len(self._buffers) >= MOST_BUFFERS:
+                self._buffers.clear()
+            # No GPUOffScreen: making one unbinds the framebuffer that is drawn into.
+            image = gpu.types.GPUTexture(size, format="RGBA16F")
+            self._buffers[size] = image, gpu.types.GPUFrameBuffer(color_slots=[image])
+        return self._buffers[size]
 
     def _draw(self, picture: Picture, projection: NDArray[np.float32], size: tuple[int, int], scene_depth: Any,
               look: Look) -> None:

@@ -36,7 +36,7 @@ def state(module):
 def pump(module, state):
     session = module("blender_addon.session.session").session()
 
-    def until(condition, timeout_s=120.0):
+    def until(condition, timeout_s=400.0):
         deadline = time.monotonic() + timeout_s
         while not condition():
             session.pump()
