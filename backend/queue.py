@@ -11,6 +11,7 @@ from interngs.wire.states import ACTIVE
 
 from .jobs import Job
 
+_Key = tuple[float, float, int, int, int, str]
 _SHORTEST_S = 1.0
 """Least worker time that a start counts, so that turns alternate when nothing is known of the jobs."""
 
@@ -62,23 +63,25 @@ class FairQueue:
         queued = [job for job in jobs if job.state == "queued"]
         for job in sorted(queued, key=lambda job: (job.priority, -job.queued_order)):
             waiting.setdefault(job.share, []).append(job)
-        tags = {share: max(self._now, self._tags.get(share, 0.0)) for share in waiting}
-        turns = {share: self._turns.get(share, 0) for share in waiting}
-        weights = {share: self._weight_of(share) for share in waiting}
         turn = max(self._turns.values(), default=0)
+        heap = [self._key(share, jobs_of[-1], running[share], self._tags.get(share, 0.0), self._turns.get(share, 0))
+                for share, jobs_of in waiting.items()]
+        heapq.heapify(heap)
         ordered = []
-        while waiting:
-            share = min(waiting, key=lambda name: (running[name] / weights[name], tags[name], turns[name],
-                                                   -waiting[name][-1].priority, waiting[name][-1].queued_order))
+        while heap:
+            _, tag, _, _, _, share = heapq.heappop(heap)
             job = waiting[share].pop()
             ordered.append(job)
-            if not waiting[share]:
-                del waiting[share]
             turn += 1
             running[share] += 1
-            tags[share] += max(_SHORTEST_S, job.expected_s) / weights[share]
-            turns[share] = turn
+            if waiting[share]:      # no other client's key has changed
+                tag += max(_SHORTEST_S, job.expected_s) / self._weight_of(share)
+                heapq.heappush(heap, self._key(share, waiting[share][-1], running[share], tag, turn))
         return ordered
+
+    def _key(self, share: str, job: Job, running: int, tag: float, turn: int) -> _Key:
+        """What decides between clients: the smallest is next."""
+        return (running / self._weight_of(share), max(self._now, tag), turn, -job.priority, job.queued_order, share)
 
 
 def expected_starts(ordered: Sequence[Job], busy_s: Sequence[float], workers: int) -> dict[str, float]:

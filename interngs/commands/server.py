@@ -113,7 +113,8 @@ def watch(arguments: list[str]) -> None:
 def jobs(arguments: list[str]) -> None:
     """``interngs jobs``."""
     options = parse(Jobs(), arguments, "jobs")
-    table = Table(Column("job", no_wrap=True), "title", "state", "place", "starts in", "stage", "step", "preset", "views")
+    table = Table(Column("job", no_wrap=True), "title", "state", "place", "starts in", "stage", "step", "preset",
+                  "views")
     with connected(options.server) as link:
         for job in commands.jobs(link):
             step = "" if job.progress is None else f"{job.progress.step}/{job.progress.total_steps}"
