@@ -47,18 +47,15 @@ def point_shader() -> gpu.types.GPUShader:
         return gpu.shader.from_builtin("FLAT_COLOR")
 
 
-def points_batch(shader: gpu.types.GPUShader, points: NDArray[np.float32],
-                 colours: NDArray[np.float32]) -> gpu.types.GPUBatch:
-    """Points on the GPU."""
+def points_batch(points: NDArray[np.float32], colours: NDArray[np.float32]) -> gpu.types.GPUBatch:
+    """Points [N, 3] and their colours [N, 4] on the GPU, for ``point_shader``."""
     layout = gpu.types.GPUVertFormat()
     layout.attr_add(id="pos", comp_type="F32", len=3, fetch_mode="FLOAT")
     layout.attr_add(id="color", comp_type="F32", len=4, fetch_mode="FLOAT")
     vertices = gpu.types.GPUVertBuf(layout, len(points))
     vertices.attr_fill("pos", points)
     vertices.attr_fill("color", colours)
-    batch = gpu.types.GPUBatch(type="POINTS", buf=vertices)
-    batch.program_set(shader)
-    return batch
+    return gpu.types.GPUBatch(type="POINTS", buf=vertices)
 
 
 def paint_points(batch: gpu.types.GPUBatch, projection: Matrix, view_from_points: Matrix) -> None:
@@ -67,7 +64,7 @@ def paint_points(batch: gpu.types.GPUBatch, projection: Matrix, view_from_points
     with gpu.matrix.push_pop(), gpu.matrix.push_pop_projection():
         gpu.matrix.load_projection_matrix(projection)
         gpu.matrix.load_matrix(view_from_points)
-        batch.draw()
+        batch.draw(point_shader())
     gpu.state.point_size_set(1.0)
 
 
@@ -106,7 +103,7 @@ class MarkOverlay:
         if marked is None or marked.marks is None or not marked.marks.removed:
             return
         if self._drawn_marks is not marked.marks:
-            self._batch = points_batch(point_shader(), *marked_points(marked.positions, marked.marks.first))
+            self._batch = points_batch(*marked_points(marked.positions, marked.marks.first))
             self._drawn_marks = marked.marks
         paint_points(self._batch, view.window_matrix, view.view_matrix @ splat.matrix_world)
 

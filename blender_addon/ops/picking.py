@@ -92,8 +92,7 @@ class PickOperator(GuardedOperator):
     def _draw(self) -> None:
         if not self._points:
             return
-        shader = point_shader()
         points = np.array(self._points, np.float32)
         gpu.state.point_size_set(PICK_SIZE_PX)
-        points_batch(shader, points, np.tile(np.float32(PICK_COLOUR), (len(points), 1))).draw(shader)
+        points_batch(points, np.tile(np.float32(PICK_COLOUR), (len(points), 1))).draw(point_shader())
         gpu.state.point_size_set(1.0)

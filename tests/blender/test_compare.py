@@ -91,8 +91,7 @@ def test_marks_are_drawn_in_their_filters_colours(module, with_gpu):
         with target.bind():
             framebuffer = gpu.state.active_framebuffer_get()
             framebuffer.clear(color=(0.0, 0.0, 0.0, 0.0))
-            overlay.paint_points(overlay.points_batch(overlay.point_shader(),
-                                                      *overlay.marked_points(positions, first)), Matrix(), Matrix())
+            overlay.paint_points(overlay.points_batch(*overlay.marked_points(positions, first)), Matrix(), Matrix())
             framebuffer.read_color(0, 0, 64, 64, 4, 0, "FLOAT", data=gpu.types.Buffer("FLOAT", pixels.shape, pixels))
         return pixels
 
