@@ -71,7 +71,7 @@ class Preview:
         space, region, layer = context.space_data, context.region_data, context.view_layer
         splats, anything_else = [], False
         for each in layer.objects:
-            if is_splat(each):
+            if is_splat(each) and each.mode == "OBJECT":   # in edit mode its points must be seen
                 if each.visible_get(view_layer=layer, viewport=space):
                     splats.append(each)
             else:

@@ -7,6 +7,11 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from .splat_object import is_splat, shown_as
+
+_edited: set[str] = set()
+"""Splats that were seen in edit mode: their own display is given back afterwards."""
+
 
 def edit_by_hand(context: bpy.types.Context, splat: bpy.types.Object, chosen: NDArray[np.bool_]) -> None:
     """Enter edit mode with the Gaussians of the mask ``chosen`` [N] selected."""
@@ -25,3 +30,21 @@ def edit_by_hand(context: bpy.types.Context, splat: bpy.types.Object, chosen: ND
     splat.select_set(True)
     context.view_layer.objects.active = splat
     bpy.ops.object.mode_set(mode="EDIT")
+
+
+def follow_edit_mode() -> None:
+    """Have Blender show the points of a splat that is edited, and its usual display again once it is not."""
+    layer = bpy.context.view_layer
+    active = layer.objects.active if layer is not None else None
+    if is_splat(active) and active.mode == "EDIT":
+        if active.display_type == "BOUNDS":
+            active.display_type = "TEXTURED"
+            _edited.add(active.name)
+        return
+    for name in _edited.copy():
+        splat = bpy.data.objects.get(name)
+        if splat is not None and splat.mode == "EDIT":
+            continue
+        _edited.discard(name)
+        if splat is not None:
+            splat.display_type = shown_as(bpy.context.window_manager.interngs.show_preview)

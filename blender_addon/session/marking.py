@@ -16,6 +16,7 @@ from ...interngs.errors import InternGSError
 from ...interngs.scene.marks import Marks, Measures, Thresholds, mark
 from ..draw.worker import NewestWorker
 from ..scene.crops import region_of
+from ..scene.point_edit import follow_edit_mode
 from ..scene.splat_arrays import BASE
 from ..scene.splat_object import is_splat, point_count, read_attribute
 from ..scene.training_views import TrainingViews, load_depths, training_views
@@ -224,6 +225,7 @@ def finished_marks(splat: bpy.types.Object) -> Marks | None:
 
 
 def _tick() -> float:
+    follow_edit_mode()
     if marking().pump():
         for window in bpy.context.window_manager.windows:
             for area in window.screen.areas:

@@ -246,6 +246,18 @@ def test_points_deleted_by_hand(new_splat, splat_module, measured):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name)[10:])
 
 
+def test_edited_points_are_shown_meanwhile(module, new_splat):
+    follow = module("blender_addon.scene.point_edit").follow_edit_mode
+    splat = new_splat(50)
+    usual = splat.display_type
+    bpy.ops.interngs.edit_points()
+    follow()
+    assert splat.display_type == "TEXTURED"
+    bpy.ops.object.mode_set(mode="OBJECT")
+    follow()
+    assert splat.display_type == usual == "BOUNDS"
+
+
 def test_the_operators_wait_for_a_splat(addon):
     bpy.ops.mesh.primitive_cube_add()
     for name in ("add_crop", "clean", "edit_points"):

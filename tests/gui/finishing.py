@@ -139,10 +139,12 @@ def pick_floor():
         bpy.ops.interngs.pick_floor("INVOKE_DEFAULT")
     yield 1.0
     window, _, region, _ = view3d()
-    for place in ((-0.4, -0.3, 0), (0.4, -0.3, 0), (0, 0.4, 0)):
+    for place in ((-0.4, -0.3, 0), (0.4, -0.3, 0), (0, 0.4, 0)) * 3:     # a click is lost now and then
         at = location_3d_to_region_2d(region, view, place)
         click(region.x + at.x, window.height - region.y - at.y)
-        yield 4.0
+        yield 5.0
+        if bpy.data.objects["ball"].matrix_world != before:
+            break
         screenshot("4_picking")
     yield from wait_until(lambda: bpy.data.objects["ball"].matrix_world != before, "the floor", 30)
     RESULT["floor_height"] = bpy.data.objects["ball"].matrix_world.translation.z
