@@ -23,10 +23,10 @@ import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE = REPOSITORY / "examples" / "chess_table"
-STEPS = 6
-GAUSSIANS = (25_000, 50_000, 100_000, 200_000, 400_000)
-SIDES = ((160, 120), (320, 240), (640, 480), (1280, 960))
-VIEWS = (3, 6, 9, 12)
+STEPS = 4
+GAUSSIANS = (50_000, 100_000, 200_000, 400_000)
+SIDES = ((320, 240), (640, 480), (1280, 960))
+VIEWS = (3, 6, 12)
 
 
 def peak_bytes() -> int:

@@ -25,6 +25,7 @@ WAIT_S = 120.0
 STEPS = 60
 OTHER_CLIENT = """
 import sys
+import time
 from pathlib import Path
 sys.path[:0] = [sys.argv[4]]
 from conftest import make_capture, settings
@@ -36,6 +37,7 @@ while True:
     capture = make_capture(Path(sys.argv[3]) / str(number), seed=number + 1000)
     link.submit(capture, settings(steps=5, seed=number), title="of the killed client", preview_budget=None).result(120)
     number += 1
+    time.sleep(1.0)     # a neighbour, not a flood: the test waits for its own jobs at the end
 """
 
 
