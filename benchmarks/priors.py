@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What depth and appearance priors do to held-out quality, with stand-ins for models that are not at hand.
 
-    python benchmarks/priors.py --scene DATA/llff_fern --views 3 -o OUT [--preset draft] [--onnx FILE] [--only NAME ...]
+    python benchmarks/priors.py --scene DATA/llff_fern --views 3 -o OUT [--preset draft] [--max-side-px 252]
+        [--onnx FILE] [--only NAME ...]
 
 Rows: no prior; a small monocular network (TCMonoDepth, 0.19 M weights, an ONNX file with fixed input size) as a weak
 depth prior, and the same turned upside down; repair by a model that changes nothing, by one that only blurs, and
@@ -89,9 +90,12 @@ def main() -> None:
     parser.add_argument("--preset", default="draft")
     parser.add_argument("--onnx", type=Path, help="TCMonoDepth as NAME_HEIGHTxWIDTH.onnx")
     parser.add_argument("--only", nargs="*", default=None, help="names of the rows to run")
+    parser.add_argument("--max-side-px", type=int, help="reduce the photographs to this (default: the preset's)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     config = replace(preset_config(options.preset), seed=options.seed, device="cpu")
+    if options.max_side_px is not None:
+        config = replace(config, max_side_px=options.max_side_px)
     files, split = find_capture(options.scene), find_split(options.scene, options.views)
     capture = load_capture(files, list(split.train), config.max_side_px)
     unseen = load_capture(files, list(split.held_out), config.max_side_px)

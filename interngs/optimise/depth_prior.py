@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..config import OptimiseConfig
 from ..geometry.prior import Geometry
 from ..priors.contracts import DepthPrior
+from ..scene.capture import View
 from .depth_agreement import Agreement, check_agreement
 from .losses import weighted_pearson_loss
 from .patch_correlation import patch_pearson_loss
@@ -54,15 +55,14 @@ class DepthPriorTerm:
     A ``PriorTerm``.
     """
 
-    def __init__(self, prior: DepthPrior, look_up: LookUp, images: Sequence[NDArray[np.float32]],
-                 geometry: Geometry, pseudo: Sequence[PseudoView], config: OptimiseConfig, seed: int,
-                 device: torch.device) -> None:
+    def __init__(self, prior: DepthPrior, look_up: LookUp, photographs: Sequence[View], geometry: Geometry,
+                 pseudo: Sequence[PseudoView], config: OptimiseConfig, seed: int, device: torch.device) -> None:
         """Looks at the photographs at once.
 
         Args:
             prior: the network.
             look_up: the same for the photographs, through a cache on disk.
-            images: the photographs, [H, W, 3] in 0..1, in the order of ``geometry.views``.
+            photographs: in the order of ``geometry.views``; nothing is said where their masks are 0.
             geometry: the stereo depth to check against.
             pseudo: the views nobody took.
         """
@@ -75,11 +75,14 @@ class DepthPriorTerm:
         self._unseen: dict[int, _Target] = {}
         self._views: list[dict[str, Any]] = []
         self._pseudo_strengths: list[float] = []
-        for predicted, view in zip(look_up(images), geometry.views, strict=True):
+        predictions = look_up([photograph.image for photograph in photographs])
+        for photograph, predicted, view in zip(photographs, predictions, geometry.views, strict=True):
             known = view.depth > 0
             inverse_depth = np.where(known, 1.0 / np.where(known, view.depth, 1.0), 0.0).astype(np.float32)
             trust = np.where(known, (view.confidence - CONFIDENT) / (FULL_CONFIDENCE - CONFIDENT), 0.0)
             agreement = check_agreement(predicted, inverse_depth, np.clip(trust, 0.0, 1.0).astype(np.float32))
+            if photograph.mask is not None:
+                agreement = replace(agreement, weight=agreement.weight * photograph.mask)
             self._training.append(self._target(predicted, agreement))
             self._views.append({"correlation": agreement.correlation, "say": round(_say(agreement), 3)})
 

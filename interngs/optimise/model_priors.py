@@ -42,10 +42,12 @@ class ModelPriors:
         """Yields what is going on; returns the losses of the models.  Photographs are looked at through ``cache``."""
         terms: list[PriorTerm] = []
         images = [view.image for view in capture.views]
-        if self.depth is not None:
+        if self.depth is None:
+            yield Log(f"Monocular depth: none, since {self.depth_reason}.")
+        else:
             depth = self.depth
             yield Log(f"Monocular depth: {depth.identity.title} ({depth.identity.terms}); {self.depth_reason}.")
-            term = DepthPriorTerm(depth, lambda pictures: cache.inverse_depth(depth, pictures), images,
+            term = DepthPriorTerm(depth, lambda pictures: cache.inverse_depth(depth, pictures), capture.views,
                                   geometry, pseudo, config.optimise, config.seed, device)
             if term.ignored:
                 yield Log(f"{depth.identity.title} agrees with the geometry at no photograph, so it has no say there.",

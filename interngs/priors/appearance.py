@@ -52,9 +52,13 @@ class DiffusionRepair:
         if not views:
             return []
         with memory_given_back(self.device), explained(self.identity.title, self.folder, SWITCH_OFF):
-            pipeline = _load(self.folder, self.control_folder, self.device)
-            with torch.inference_mode():
-                return [self._repair_one(pipeline, view.render, seed + number) for number, view in enumerate(views)]
+            return self._run(views, seed)
+
+    def _run(self, views: Sequence[Unseen], seed: int) -> list[Image]:
+        """Load, repair, and let go of the model."""
+        pipeline = _load(self.folder, self.control_folder, self.device)
+        with torch.inference_mode():
+            return [self._repair_one(pipeline, view.render, seed + number) for number, view in enumerate(views)]
 
     def _repair_one(self, pipeline: Any, render: Image, seed: int) -> Image:
         height, width = render.shape[:2]

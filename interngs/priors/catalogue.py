@@ -86,8 +86,10 @@ CATALOGUE: tuple[Model, ...] = (
         name="stable-diffusion-1-5", title="Stable Diffusion 1.5", purpose="appearance",
         hub_repository="stable-diffusion-v1-5/stable-diffusion-v1-5",
         files=("model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json",
-               "text_encoder/model.safetensors", "tokenizer/merges.txt", "tokenizer/special_tokens_map.json",
-               "tokenizer/tokenizer_config.json", "tokenizer/vocab.json", "unet/config.json",
+               "text_encoder/model.safetensors", "tokenizer/tokenizer_config.json",
+               # Newer versions of transformers save all of a tokenizer in one file.
+               "tokenizer/merges.txt|tokenizer/tokenizer.json", "tokenizer/vocab.json|tokenizer/tokenizer.json",
+               "tokenizer/special_tokens_map.json|tokenizer/tokenizer.json", "unet/config.json",
                "unet/diffusion_pytorch_model.safetensors", "vae/config.json",
                "vae/diffusion_pytorch_model.safetensors"), size_bytes=4_266_000_000,
         licence="CreativeML OpenRAIL-M (with restrictions of use)",

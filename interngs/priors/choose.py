@@ -30,7 +30,7 @@ def choose_depth_prior(requested: str, device: torch.device) -> tuple[DepthPrior
         InputError: a model asked for by name is unknown, not for depth, or not on this machine.
     """
     if requested == NONE:
-        return None, "switched off"
+        return None, "it is switched off"
     if requested == AUTO:
         model = model_called(DEPTH_MODEL)
         if find_model(model) is None:
@@ -57,7 +57,7 @@ def choose_appearance_prior(requested: str, device: torch.device) -> tuple[Appea
         InputError: what is asked for is unknown, not for appearance, or not on this machine.
     """
     if requested == NONE:
-        return None, "not asked for"
+        return None, "it was not asked for"
     control = None
     if requested in (CONTROLLED, PLAIN):
         model = model_called(DIFFUSION_MODEL)

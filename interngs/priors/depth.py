@@ -45,15 +45,20 @@ class TransformersDepth:
         if not images:
             return []
         with memory_given_back(self.device), explained(self.identity.title, self.folder, SWITCH_OFF):
-            network, processor = _load(self.folder, self.identity.title)
-            network = network.to(self.device).eval()
-            results: list[NDArray[np.float32]] = []
-            with torch.inference_mode():
-                for batch in _batches(images, CUDA_BATCH if self.device.type == "cuda" else CPU_BATCH):
-                    results += _predict(network, processor, batch, self.device)
-            for number, result in enumerate(results):
-                _check(result, number, self.identity.title)
-            return results
+            results = self._run(images)
+        for number, result in enumerate(results):
+            _check(result, number, self.identity.title)
+        return results
+
+    def _run(self, images: Sequence[Image]) -> list[NDArray[np.float32]]:
+        """Load, predict, and let go of the network."""
+        network, processor = _load(self.folder, self.identity.title)
+        network = network.to(self.device).eval()
+        results: list[NDArray[np.float32]] = []
+        with torch.inference_mode():
+            for batch in _batches(images, CUDA_BATCH if self.device.type == "cuda" else CPU_BATCH):
+                results += _predict(network, processor, batch, self.device)
+        return results
 
 
 def _load(folder: Path, title: str) -> tuple[Any, Any]:

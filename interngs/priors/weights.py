@@ -138,7 +138,7 @@ def verify(name: str, catalogue: tuple[Model, ...] = CATALOGUE) -> FoundModel:
     found = find_model(model)
     if found is None:
         raise missing(model)
-    for file, size, digest in _known_hashes(found.path):
+    for file, size, digest in known_hashes(found.path):
         if not file.is_file():
             raise InputError("weights-missing", f"{file} is gone.", _again(model))
         if size is not None and file.stat().st_size != size:
@@ -164,8 +164,12 @@ def _again(model: Model) -> str:
     return f"Run 'interngs weights download {model.name}' (or 'interngs weights add') again."
 
 
-def _known_hashes(path: Path) -> list[tuple[Path, int | None, str]]:
-    """(file, size, SHA-256) of what is recorded: in our own note, or in the hub cache's blob names."""
+def known_hashes(path: Path) -> list[tuple[Path, int | None, str]]:
+    """(file, size, SHA-256) of what is recorded: in our own note, or in the hub cache's blob names (without sizes).
+
+    Raises:
+        InputError: the note is damaged.
+    """
     folder = path if path.is_dir() else path.parent
     note = folder / MANIFEST
     if note.is_file():

@@ -113,7 +113,7 @@ def test_without_models_the_report_says_why(wall_capture: Capture, tmp_path: Pat
     report = done.report["priors"]
     assert report["depth"] == {
         "reason": "the weights of Depth Anything V2 Small are not on this machine", "model": None}
-    assert report["appearance"] == {"reason": "not asked for", "model": None}
+    assert report["appearance"] == {"reason": "it was not asked for", "model": None}
     for changes, code in (({"depth_prior": "depth-anything-v2-small"}, "weights-missing"),
                           ({"appearance_prior": "controlnet-tile"}, "weights-missing"),
                           ({"depth_prior": "no-such-model"}, "model-unknown"),
@@ -230,8 +230,18 @@ def term(capture: Capture, **changes: object) -> DepthPriorTerm:
 
     config, depth = settings(steps=1000, depth_prior_rounds=3, **changes), WallDepth()
     geometry = GivenDepth().estimate(capture, lambda done, total: None)
-    return DepthPriorTerm(depth, depth.inverse_depth, [view.image for view in capture.views], geometry, [],
-                          config.optimise, 0, CPU)
+    return DepthPriorTerm(depth, depth.inverse_depth, capture.views, geometry, [], config.optimise, 0, CPU)
+
+
+def test_masked_pixels_are_left_alone(wall_capture: Capture) -> None:
+    mask = np.ones((36, 48), np.float32)
+    mask[:, :20] = 0
+    masked = replace(wall_capture, views=tuple(replace(view, mask=mask) for view in wall_capture.views))
+    depth = (torch.rand(36, 48, generator=torch.Generator().manual_seed(0)) + 3).requires_grad_()
+    loss = term(masked).training_loss(0, Picture(torch.zeros(36, 48, 3), depth, torch.ones(36, 48)), 0)
+    assert loss is not None
+    loss.backward()
+    assert not depth.grad[:, :20].any() and depth.grad[:, 20:].any()
 
 
 def test_schedule_of_the_depth_term(wall_capture: Capture) -> None:
