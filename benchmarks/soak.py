@@ -166,8 +166,8 @@ def main() -> None:
           + ", ".join(f"{count} {state}" for state, count in states.items()))
     memory = ", ".join(f"{size / 1e6:.0f}" for size in soak.memory)
     print(f"pipelines that reached their end: {len(done)} jobs, most often {max(done.values(), default=0)} times; "
-          f"front process {memory} MB before each restart and at the end; files {before} with {len(jobs)} jobs, {len(left)} "
-          f"after all were discarded: {', '.join(left)}")
+          f"front process {memory} MB before each restart and at the end; files {before} with {len(jobs)} jobs, "
+          f"{len(left)} after all were discarded: {', '.join(left)}")
     assert not lost and set(states) <= {"done", "cancelled"}
 
 
