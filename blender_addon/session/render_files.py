@@ -27,6 +27,9 @@ def new_render(scene: bpy.types.Scene, parts: Sequence[RenderSource], title: str
         settings = found.interngs_render
         settings.first_file = str(folder / file_name(written[0]))
         settings.first_frame, settings.last_frame = written[0], written[-1]
+        for image in bpy.data.images:
+            if image.filepath and Path(bpy.path.abspath(image.filepath)).parent == folder:
+                image.reload()  # compositing nodes show the new frames
 
     return Render(title, folder, len(numbers), file_name, finished, deque(parts))
 

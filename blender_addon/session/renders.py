@@ -51,7 +51,8 @@ class Renders:
 
     def __init__(self, link: Callable[[], Link], ask: Ask) -> None:
         """``link`` gives the link that is up, or raises; ``ask`` lets a future's answer be taken by the pump."""
-        self._link, self._ask = link, ask
+        self._find_link, self._ask = link, ask
+        self._link: Link | None = None
         self.current: Render | None = None
 
     def start(self, render: Render) -> None:
@@ -62,9 +63,9 @@ class Renders:
         """
         if self.current is not None:
             raise InputError("render-running", "A render is on its way.", "Wait for it, or cancel it.")
-        self._link()
+        self._link = self._find_link()
         self.current = render
-        self._send(render)
+        self._send(self._link, render)
 
     def cancel(self) -> None:
         """Stop: frames that have arrived stay."""
@@ -85,20 +86,23 @@ class Renders:
                 show_error(job.error.to_error(), "Rendering splats")
         elif job.state == "done" and job.result is not None and not render.jobs[job.job_id]:
             render.jobs[job.job_id] = True
-            self._ask(self._link().fetch_frames(job), lambda frames: self._write(render, job.job_id, frames),
+            assert self._link is not None
+            self._ask(self._link.fetch_frames(job), lambda frames: self._write(render, job.job_id, frames),
                       f"frames {job.job_id}", "Receiving frames")
 
     def adopt(self, job: JobInfo, render: Render) -> None:
         """Take the frames of a job of an earlier session."""
         if job.preset != RENDER_PRESET or self.current is not None:
             raise InputError("render-running", "A render is on its way.", "Wait for it, or cancel it.")
+        self._link = self._find_link()
         render.jobs[job.job_id] = False
         self.current = render
         self.take_job(job)
 
     # ---- inside ------------------------------------------------------------------------------------------------------
 
-    def _send(self, render: Render) -> None:
+    def _send(self, link: Link, render: Render) -> None:
+        """The link waits by itself for a server that is lost for a while."""
         while render.waiting and len(render.jobs) + render.sent < PARTS_AHEAD:
             part = render.waiting.popleft()
             first, last = part.frames[0].number, part.frames[-1].number
@@ -115,7 +119,7 @@ class Renders:
                     session_state().put_job(job)
                 self.take_job(session_state().job(job.job_id) or job)
 
-            self._ask(self._link().render(part, title=f"{render.title}, {span}"), accepted, f"render {first}",
+            self._ask(link.render(part, title=f"{render.title}, {span}"), accepted, f"render {first}",
                       "Sending splats to be rendered")
 
     def failed(self, key: str) -> None:
@@ -139,7 +143,8 @@ class Renders:
             self._discard(job_id)
             if render.stopped:
                 return
-            self._send(render)
+            if self._link is not None:
+                self._send(self._link, render)
             if render.done >= render.frames:
                 self.current = None
                 render.finished()
@@ -148,7 +153,8 @@ class Renders:
 
     def _discard(self, job_id: str) -> None:
         """The frames are here, or not wanted: the backend need not keep them."""
-        self._ask(self._link().discard(job_id), session_state().put_job, f"discard {job_id}", "Tidying up")
+        if self._link is not None and self._link.state.is_up:
+            self._ask(self._link.discard(job_id), session_state().put_job, f"discard {job_id}", "Tidying up")
 
 
 def _in_thread(work: Callable[[], Any]) -> Future[Any]:

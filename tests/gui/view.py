@@ -19,7 +19,7 @@ from robot import RESULT, addon, screen_pixels, screenshot, view3d, wait_until
 
 _, ZIP, SPLATS = robot.ARGUMENTS
 ASKED = (127, 64, 191)
-MOST = 12_000
+MOST = 6_000
 PLACED = Matrix.Translation((0.5, 0.3, 1.0)) @ Matrix.Scale(0.05, 4) @ Matrix.Rotation(np.radians(-90), 4, "X")
 EYE = Vector(PLACED.translation)
 
@@ -195,4 +195,4 @@ def undo():
     RESULT["error"] = error and error.details
 
 
-robot.play([prepare, colour, cut, turn, undo], limit_s=600)
+robot.play([prepare, colour, cut, turn, undo], limit_s=1500)
