@@ -20,7 +20,7 @@ from .depth_agreement import Agreement, check_agreement
 from .losses import weighted_pearson_loss
 from .patch_correlation import patch_pearson_loss
 from .prior_term import Picture, RenderView
-from .pseudo_views import PseudoView
+from .pseudo_views import FILL_TRUST, PseudoView
 
 PATCH_PX = 128
 """Side of a patch of the local term (LM-Gaussian), at most a quarter of the longer side of the picture."""
@@ -108,7 +108,9 @@ class DepthPriorTerm:
             view = self._pseudo[number]
             known = view.depth > 0
             inverse_depth = np.where(known, 1.0 / np.where(known, view.depth, 1.0), 0.0).astype(np.float32)
-            agreement = check_agreement(predicted, inverse_depth, np.where(known, view.weight, 0.0).astype(np.float32))
+            # What was filled in behind edges is no evidence.
+            trust = np.where(known & (view.weight > FILL_TRUST), view.weight, 0.0).astype(np.float32)
+            agreement = check_agreement(predicted, inverse_depth, trust)
             self._unseen[number] = self._target(predicted, agreement)
             strengths.append(_say(agreement))
         self._pseudo_strengths.append(round(float(np.mean(strengths)), 3))

@@ -40,14 +40,13 @@ class TransformersDepth:
 
         Raises:
             InputError: transformers is missing, or the folder holds no whole depth-estimation model.
-            InternGSError: out of memory, or the output is not finite or constant.
+            InternGSError: out of memory, or the output is not finite, or constant in all pictures.
         """
         if not images:
             return []
         with memory_given_back(self.device), explained(self.identity.title, self.folder, SWITCH_OFF):
             results = self._run(images)
-        for number, result in enumerate(results):
-            _check(result, number, self.identity.title)
+        _check(results, self.identity.title)
         return results
 
     def _run(self, images: Sequence[Image]) -> list[NDArray[np.float32]]:
@@ -134,10 +133,13 @@ def _inverted(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     return (1.0 / np.maximum(depth, least)).astype(np.float32)
 
 
-def _check(inverse_depth: NDArray[np.float32], number: int, title: str) -> None:
-    if not np.isfinite(inverse_depth).all():
-        raise InternGSError("prior-not-finite", f"{title} gave values that are not numbers for picture {number + 1}.",
-                            f"Its weights are damaged, or it cannot run on this device; {SWITCH_OFF} to go on.")
-    if float(inverse_depth.std()) <= CONSTANT * max(float(np.abs(inverse_depth).max()), 1e-30):
-        raise InternGSError("prior-constant", f"{title} gave the same depth everywhere for picture {number + 1}.",
+def _check(results: list[NDArray[np.float32]], title: str) -> None:
+    """One flat map may be a blank picture's; when all are flat, the model is none."""
+    for number, inverse_depth in enumerate(results):
+        if not np.isfinite(inverse_depth).all():
+            raise InternGSError("prior-not-finite", f"{title} gave values that are not numbers for picture "
+                                f"{number + 1} of {len(results)}.",
+                                f"Its weights are damaged, or it cannot run on this device; {SWITCH_OFF} to go on.")
+    if all(float(values.std()) <= CONSTANT * max(float(np.abs(values).max()), 1e-30) for values in results):
+        raise InternGSError("prior-constant", f"{title} gave the same depth everywhere in every picture.",
                             f"Check that it is a trained depth-estimation model, or {SWITCH_OFF}.")

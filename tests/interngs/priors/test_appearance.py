@@ -105,3 +105,13 @@ def test_short_memory_says_what_to_do(diffusion_folder: Path, monkeypatch) -> No
 
     monkeypatch.setattr(appearance_module, "_load", fail)
     refused(DiffusionRepair(diffusion_folder, None, "Tiny", ""), "out-of-memory")
+
+
+@pytest.mark.gpu
+def test_cuda_repairs_too(diffusion_folder: Path, control_folder: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+    here, there = (DiffusionRepair(diffusion_folder, control_folder, "Tiny", "MIT", device).repair(VIEWS, 0)
+                   for device in ("cpu", "cuda"))
+    assert np.abs(here[0] - there[0]).mean() < 0.05
+    assert torch.cuda.memory_allocated() == 0

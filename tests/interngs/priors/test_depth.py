@@ -173,3 +173,21 @@ def test_a_missing_library_says_how_to_install_it(depth_folder: Path, monkeypatc
 
 def test_nothing_to_do_loads_nothing(tmp_path: Path) -> None:
     assert prior(tmp_path).inverse_depth([]) == []
+
+
+def test_one_flat_picture_is_no_failure(depth_folder: Path, monkeypatch) -> None:
+    real = depth_module._predict
+    monkeypatch.setattr(depth_module, "_predict", lambda *given: [
+        values if values.shape != (56, 42) else np.full_like(values, 3.0) for values in real(*given)])
+    results = prior(depth_folder).inverse_depth(PICTURES)
+    assert results[0].std() > 0 and results[2].std() == 0
+
+
+@pytest.mark.gpu
+def test_cuda_gives_the_same_depth(depth_folder: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+    network = TransformersDepth(depth_folder, "Tiny Depth", "MIT", "cuda")
+    for here, there in zip(prior(depth_folder).inverse_depth(PICTURES), network.inverse_depth(PICTURES), strict=True):
+        assert np.abs(here - there).max() < 1e-2 * np.abs(here).max()
+    assert torch.cuda.memory_allocated() == 0
