@@ -32,7 +32,7 @@ class SeedingConfig:
     thin_flat_areas: bool = True
     """Give areas of even colour and depth one Gaussian for four pixels."""
     max_seeds: int = 200_000
-    """Above this number every view is thinned evenly."""
+    """Above this number every view is thinned evenly, to every second, third, ... row and column."""
     fill_behind: bool = True
     """Also seed what pseudo views see past the edges of near things, where no photograph looks."""
     initial_opacity: float = 0.1

@@ -56,7 +56,20 @@ def select_seeds(capture: Capture, geometry: Geometry, config: SeedingConfig) ->
     Raises:
         InputError: no pixel of any view is confident enough.
     """
-    stride = _thinning_stride(geometry, config)
+    stride = _least_stride(geometry, config)
+    points, counts = _select(capture, geometry, config, stride)
+    while len(points.positions) > config.max_seeds:
+        stride += 1
+        points, counts = _select(capture, geometry, config, stride)
+    if len(points.positions) == 0:
+        raise InputError("no-confident-points", "No pixel of any photograph got a depth that can be trusted.",
+                         "Check that the poses belong to these photographs and that they overlap.")
+    return Seeds(points.positions, points.colours, points.confidence, points.footprint,
+                 {**counts, "kept": len(points.positions)})
+
+
+def _select(capture: Capture, geometry: Geometry, config: SeedingConfig, stride: int) -> tuple[_Points, dict[str, int]]:
+    """The chosen points when every ``stride``-th row and column is looked at, and the counts of ``Seeds``."""
     order = np.argsort([-_mean_confidence(view.confidence) for view in geometry.views], kind="stable")
     kept: list[_Points] = []
     counts = {"before": 0, "unsure": 0, "redundant": 0, "replaced": 0, "thinned": 0}
@@ -71,12 +84,7 @@ def select_seeds(capture: Capture, geometry: Geometry, config: SeedingConfig) ->
             kept = [merged.select(~obsolete), candidates.select(fresh)]
         else:
             kept.append(candidates)
-    points = _Points.joined(kept)
-    if len(points.positions) == 0:
-        raise InputError("no-confident-points", "No pixel of any photograph got a depth that can be trusted.",
-                         "Check that the poses belong to these photographs and that they overlap.")
-    counts["kept"] = len(points.positions)
-    return Seeds(points.positions, points.colours, points.confidence, points.footprint, counts)
+    return _Points.joined(kept), counts
 
 
 def add_seeds(seeds: Seeds, camera: Camera, image: NDArray[np.float32], depth: NDArray[np.float32],
@@ -156,11 +164,11 @@ def _mean_confidence(confidence: NDArray[np.float32]) -> float:
     return float(sure.mean()) if sure.size else 0.0
 
 
-def _thinning_stride(geometry: Geometry, config: SeedingConfig) -> int:
-    """Every how many rows and columns a pixel is taken, so that the sure pixels stay under the limit."""
-    sure = sum(int((view.confidence >= config.min_confidence).sum()) for view in geometry.views)
+def _least_stride(geometry: Geometry, config: SeedingConfig) -> int:
+    """Every how many rows and columns a pixel is taken at least, so that one view alone stays under the limit."""
+    sure = max(int((view.confidence >= config.min_confidence).sum()) for view in geometry.views)
     stride = 1
-    while sure / stride**2 > 1.5 * config.max_seeds:
+    while sure / stride**2 > config.max_seeds:
         stride += 1
     return stride
 
