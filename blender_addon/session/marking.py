@@ -120,13 +120,13 @@ class Marking:
     def __init__(self) -> None:
         self._worker = NewestWorker()
         self._marked: Marked | None = None
-        self._wanted, self._wanted_until = "", 0.0
+        self._wanted, self._wanted_until, self._is_new_wish = "", 0.0, False
         self._versions: dict[str, int] = {}
         self._all_version = 0
 
     def want(self, splat: bpy.types.Object) -> Marked | None:
         """What is known of a splat; it is kept up to date for a while."""
-        self._wanted, self._wanted_until = splat.name, time.monotonic() + WANTED_FOR_S
+        self._wanted, self._wanted_until, self._is_new_wish = splat.name, time.monotonic() + WANTED_FOR_S, True
         return self.known(splat)
 
     def known(self, splat: bpy.types.Object) -> Marked | None:
@@ -147,8 +147,11 @@ class Marking:
         if not is_splat(splat) or splat.mode != "OBJECT":
             self._marked = None if splat is None else self._marked
             return False
-        if time.monotonic() <= self._wanted_until or bpy.context.window_manager.interngs_finish.show_marked:
+        # A wish is looked at once at least, however long drawing takes on a slow machine.
+        is_wanted = self._is_new_wish or time.monotonic() <= self._wanted_until
+        if is_wanted or bpy.context.window_manager.interngs_finish.show_marked:
             self._ask(splat)
+        self._is_new_wish = False
         return self._take()
 
     @property

@@ -237,6 +237,7 @@ def test_points_deleted_by_hand(new_splat, splat_module, measured):
     before = splat_module.read(splat)
     only(splat.interngs_clean, "opacity")
     measured(splat)
+    bpy.ops.ed.undo_push(message="before")
     assert bpy.ops.interngs.edit_points(select="MARKED") == {"FINISHED"}
     assert bpy.context.mode in ("EDIT_MESH", "EDIT_POINTCLOUD", "EDIT_POINT_CLOUD")
     _delete_selected_by_hand()
@@ -244,6 +245,15 @@ def test_points_deleted_by_hand(new_splat, splat_module, measured):
     after = splat_module.read(bpy.data.objects["fern"])
     for name in ("means", "quats", "log_scales", "sh"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name)[10:])
+    bpy.ops.ed.undo_push(message="edited")
+    bpy.ops.ed.undo()
+    if bpy.context.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    assert len(splat_module.read(bpy.data.objects["fern"])) == len(before)
+    bpy.ops.ed.redo()
+    if bpy.context.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    assert len(splat_module.read(bpy.data.objects["fern"])) == len(before) - 10
 
 
 def test_edited_points_are_shown_meanwhile(module, new_splat):

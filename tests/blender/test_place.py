@@ -135,12 +135,18 @@ def test_three_picks_lay_the_floor_and_the_cameras_come_along(module, splats, ma
     bpy.context.view_layer.update()
     between = np.array(splat.matrix_world.inverted() @ camera.matrix_world)
     turned = np.array(Matrix.Rotation(0.4, 3, "X"))
+    bpy.ops.ed.undo_push(message="made")
     picks = np.array([[-1, -1, 0], [1, -1, 0], [0, 1, 0]]) @ turned.T + (0.3, 0.2, 5)
     assert bpy.ops.interngs.pick_floor("EXEC_DEFAULT", True, points=list(picks.ravel())) == {"FINISHED"}
     slab, box = floor_heights(module, splats, bpy.data.objects["fern"])
     assert np.abs(slab).max() < 0.02 and box.min() > 0.3
     splat, camera = bpy.data.objects["fern"], bpy.data.objects["camera"]
     np.testing.assert_allclose(np.array(splat.matrix_world.inverted() @ camera.matrix_world), between, atol=1e-5)
+    bpy.ops.ed.undo()
+    assert bpy.data.objects["parent"].matrix_world == Matrix()
+    bpy.ops.ed.redo()
+    assert np.abs(floor_heights(module, splats, bpy.data.objects["fern"])[0]).max() < 0.02
+    bpy.context.view_layer.objects.active = bpy.data.objects["fern"]
     with pytest.raises(RuntimeError, match="one line"):
         bpy.ops.interngs.pick_floor(points=[0, 0, 0, 1, 0, 0, 2, 0, 0])
 

@@ -4,6 +4,7 @@
 Arguments: output folder, the extension's zip, a PLY of a ball of Gaussians with strays, a photograph of 96 x 64 px.
 """
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import robot
 from bpy_extras.view3d_utils import location_3d_to_region_2d
 from mathutils import Matrix
-from robot import RESULT, addon, click, screen_pixels, screenshot, view3d, wait_until
+from robot import RESULT, addon, screen_pixels, screenshot, view3d, wait_until
 
 _, ZIP, SPLATS, PHOTO = robot.ARGUMENTS
 PANELS = ("clean", "place", "compare", "share")
@@ -129,6 +130,13 @@ def edit_by_hand():
     yield 1.0
 
 
+def click_and_stay(x, y):
+    """A click is where the mouse is once a slow machine has drawn: leave it there."""
+    RESULT["clicks"].append([x, y])
+    subprocess.Popen(["xdotool", "mousemove", str(x), str(y - 4), "sleep", "0.5", "mousemove", str(x), str(y),
+                      "sleep", "1", "click", "1"])
+
+
 def pick_floor():
     splat = bpy.data.objects["ball"]
     before = splat.matrix_world.copy()
@@ -141,7 +149,7 @@ def pick_floor():
     window, _, region, _ = view3d()
     for place in ((-0.4, -0.3, 0), (0.4, -0.3, 0), (0, 0.4, 0)) * 3:     # a click is lost now and then
         at = location_3d_to_region_2d(region, view, place)
-        click(region.x + at.x, window.height - region.y - at.y)
+        click_and_stay(int(region.x + at.x), int(window.height - region.y - at.y))
         yield 5.0
         if bpy.data.objects["ball"].matrix_world != before:
             break
