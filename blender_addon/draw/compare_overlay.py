@@ -44,15 +44,39 @@ def wiped_quad(corners: NDArray[np.floating], wipe: float) -> tuple[NDArray[np.f
     return places, np.array([[0, 0], [wipe, 0], [0, 1], [wipe, 1]], np.float32)
 
 
-def paint_photograph(image: bpy.types.Image, corners: NDArray[np.floating], wipe: float) -> None:
+def photograph_shader() -> Any:
+    """Draws a picture as it is; needs a live GPU context.
+
+    Blender's own image shader takes what it samples for sRGB, but pictures are sampled as linear light.
+    """
+    interface = gpu.types.GPUStageInterfaceInfo("interngs_photograph")
+    interface.smooth("VEC2", "uv")
+    info = gpu.types.GPUShaderCreateInfo()
+    info.push_constant("MAT4", "region_matrix")
+    info.sampler(0, "FLOAT_2D", "photograph")
+    info.vertex_in(0, "VEC2", "place")
+    info.vertex_in(1, "VEC2", "coordinate")
+    info.vertex_out(interface)
+    info.fragment_out(0, "VEC4", "result")
+    info.vertex_source("void main() { uv = coordinate; gl_Position = region_matrix * vec4(place, 0.0, 1.0); }")
+    info.fragment_source("void main() { result = texture(photograph, uv); }")
+    return gpu.shader.create_from_info(info)
+
+
+def paint_photograph(shader: Any, image: bpy.types.Image, corners: NDArray[np.floating], wipe: float) -> None:
     """Draw the left part of a picture and the line where it ends, in the region's pixels."""
     places, coordinates = wiped_quad(corners, wipe)
-    shader = gpu.shader.from_builtin("IMAGE")
-    batch = batch_for_shader(shader, "TRI_STRIP", {"pos": places.tolist(), "texCoord": coordinates.tolist()})
+    layout = gpu.types.GPUVertFormat()
+    for name in ("place", "coordinate"):
+        layout.attr_add(id=name, comp_type="F32", len=2, fetch_mode="FLOAT")
+    vertices = gpu.types.GPUVertBuf(layout, len(places))
+    vertices.attr_fill("place", places)
+    vertices.attr_fill("coordinate", coordinates)
     gpu.state.blend_set("ALPHA_PREMULT")
     shader.bind()
-    shader.uniform_sampler("image", gpu.texture.from_image(image))
-    batch.draw(shader)
+    shader.uniform_float("region_matrix", gpu.matrix.get_projection_matrix() @ gpu.matrix.get_model_view_matrix())
+    shader.uniform_sampler("photograph", gpu.texture.from_image(image))
+    gpu.types.GPUBatch(type="TRI_STRIP", buf=vertices).draw(shader)
     line = gpu.shader.from_builtin("UNIFORM_COLOR")
     edge = batch_for_shader(line, "LINES", {"pos": [(*places[1].tolist(), 0.0), (*places[3].tolist(), 0.0)]})
     line.bind()
@@ -66,6 +90,7 @@ class CompareOverlay:
 
     def __init__(self) -> None:
         self._handle: Any = None
+        self._shader: Any = None
 
     def start(self) -> None:
         """Begin to draw."""
@@ -76,7 +101,7 @@ class CompareOverlay:
         """Draw no more."""
         if self._handle is not None:
             bpy.types.SpaceView3D.draw_handler_remove(self._handle, "WINDOW")
-            self._handle = None
+        self._handle = self._shader = None
 
     def _draw(self) -> None:
         try:
@@ -88,8 +113,7 @@ class CompareOverlay:
             self.stop()
             show_error(error, "Comparing with the photograph")
 
-    @staticmethod
-    def _draw_photograph(context: bpy.types.Context, wipe: float) -> None:
+    def _draw_photograph(self, context: bpy.types.Context, wipe: float) -> None:
         row = compared_row(context.scene)
         image = photograph_image(row) if row is not None else None
         if row is None or image is None:
@@ -103,7 +127,8 @@ class CompareOverlay:
                    for corner in world_corners(camera)]
         if any(corner is None for corner in corners):
             return
-        paint_photograph(image, np.array(corners, np.float64), wipe)
+        self._shader = self._shader or photograph_shader()
+        paint_photograph(self._shader, image, np.array(corners, np.float64), wipe)
         blf.size(0, TEXT_SIZE_PX * context.preferences.system.ui_scale)
         blf.color(0, 1.0, 1.0, 1.0, 0.9)
         blf.position(0, corners[2][0] + TEXT_MARGIN_PX, corners[2][1] - 2 * TEXT_MARGIN_PX, 0)

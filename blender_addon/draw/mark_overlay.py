@@ -22,7 +22,7 @@ from ..session.marking import marking
 COLOURS = {"box": (0.02, 0.1, 1.0), "sphere": (1.0, 0.35, 0.75), "opacity": (1.0, 0.85, 0.1),
            "size": (1.0, 0.5, 0.1), "needles": (0.6, 0.35, 1.0), "isolated": (1.0, 0.15, 0.15),
            "support": (0.25, 0.85, 0.3), "hull": (0.1, 0.8, 0.75), "depth": (0.1, 0.9, 1.0)}
-"""Linear colours by filter."""
+"""sRGB colours by filter."""
 POINT_SIZE_PX = 7.0
 MOST_POINTS = 300_000
 """More marks than this are drawn as an even subset: the count is told by the panel."""

@@ -67,7 +67,8 @@ def test_the_photograph_ends_at_the_wipe(module, with_gpu, tmp_path):
                 gpu.matrix.load_matrix(Matrix())
                 gpu.matrix.load_projection_matrix(Matrix(((1 / 32, 0, 0, -1), (0, 1 / 32, 0, -1), (0, 0, 1, 0),
                                                           (0, 0, 0, 1))))
-                overlay.paint_photograph(image, np.float64([[8, 8], [56, 8], [8, 56], [56, 56]]), 0.5)
+                overlay.paint_photograph(overlay.photograph_shader(), image,
+                                         np.float64([[8, 8], [56, 8], [8, 56], [56, 56]]), 0.5)
             framebuffer.read_color(0, 0, 64, 64, 4, 0, "FLOAT", data=gpu.types.Buffer("FLOAT", pixels.shape, pixels))
         return pixels
 
