@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -48,6 +49,13 @@ WAIT_S = 900.0
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     """A backend process with the measured pipeline; gives its address."""
+    with server_process(folder) as backend:
+        yield backend.wait_until_ready(WAIT_S)
+
+
+@contextmanager
+def server_process(folder: Path) -> Iterator[LocalBackend]:
+    """The same; gives the process."""
     config = folder / "server.toml"
     config.write_text('pipeline = "measured_pipeline:reconstruct"\nmin_free_bytes = 0\n'
                       "[limits]\nstored_bytes = 100_000_000_000\njobs_waiting = 100\n", encoding="utf-8")
@@ -56,9 +64,15 @@ def server(folder: Path) -> Iterator[str]:
     launcher.chmod(0o755)
     backend = LocalBackend.start(launcher, folder / "store", folder=REPOSITORY, options=("--config", str(config)))
     try:
-        yield backend.wait_until_ready()
+        yield backend
     finally:
         backend.stop(20.0)
+
+
+def cpu_seconds(process: int) -> float:
+    """Processor time that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -142,20 +156,36 @@ def raw_seconds(size: int, rounds: int) -> list[float]:
     return times
 
 
+def children_seconds() -> float:
+    """Processor time of the child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def measure_transfer(folder: Path, rounds: int = 7) -> None:
     """One million Gaussians: the SH 3 result and the SH 0 preview."""
-    with server(folder) as address, client(address, folder) as link:
+    with server_process(folder) as backend, client(backend.wait_until_ready(WAIT_S), folder) as link:
         job = link.submit(capture_of(folder / "photos"), settings(2, MILLION)).result(WAIT_S)
         done = wait_for(link, job, "done")
         assert done.result is not None
         size = done.result.splat.size_bytes
         ours, raw = [], []
+        ours_cpu, raw_cpu = [0.0, 0.0], [0.0, 0.0]
         for _ in range(rounds):
-            began = time.perf_counter()
+            began, here, there = time.perf_counter(), time.process_time(), cpu_seconds(backend.process.pid)
             link.fetch_result(done).result(WAIT_S)
             ours.append(time.perf_counter() - began)
-            raw += raw_seconds(size, 2)[1:]
+            ours_cpu[0] += time.process_time() - here
+            ours_cpu[1] += cpu_seconds(backend.process.pid) - there
+            here, there = time.process_time(), children_seconds()
+            raw += raw_seconds(size, 5)[1:]
+            raw_cpu[0] += (time.process_time() - here) / 5
+            raw_cpu[1] += (children_seconds() - there) / 5
         report("result, 1 M Gaussians, SH 3", size, ours, raw)
+        per_gb = 1e9 / (size * rounds)
+        print(f"  processor seconds a GB: service {ours_cpu[0] * per_gb:.2f} at the client (hash included), "
+              f"{ours_cpu[1] * per_gb:.2f} at the server; raw pyzmq {raw_cpu[0] * per_gb:.2f} and "
+              f"{raw_cpu[1] * per_gb:.2f} (with the start of its process)")
 
         shown: list[float] = []
         for _ in range(rounds):
@@ -267,7 +297,7 @@ from interngs.scene.capture import Capture
 from measured_pipeline import reconstruct
 for event in reconstruct(Capture(()), PipelineConfig.from_dict({settings!r}), Path({folder!r})):
     if isinstance(event, Done):
-        print(json.dumps(event.report["seconds"]))
+        print(json.dumps([event.report["seconds"], event.report["cpu_seconds"]]))
 """
 
 
@@ -288,11 +318,13 @@ def measure_overhead(folder: Path, rounds: int = 3, steps: int = 1500) -> None:
             job = link.submit(capture_of(folder / "photos"), {**chosen, "seed": number}, preview_budget=None
                               ).result(WAIT_S)
             done = wait_for(link, job, "done")
-            served.append(link.fetch_result(done).result(WAIT_S).report["seconds"])
+            found = link.fetch_result(done).result(WAIT_S).report
+            served.append((found["seconds"], found["cpu_seconds"]))
             link.poll(10_000)
-    ratio = statistics.median(served) / statistics.median(bare)
-    print(f"training steps: bare {statistics.median(bare):.2f} s, in the service {statistics.median(served):.2f} s, "
-          f"overhead {100 * (ratio - 1):.1f} % (best of {rounds}: {100 * (min(served) / min(bare) - 1):.1f} %)")
+    (bare_s, bare_cpu_s), (served_s, served_cpu_s) = (np.median(values, axis=0) for values in (bare, served))
+    print(f"training steps: bare {bare_s:.2f} s, in the service {served_s:.2f} s, overhead "
+          f"{100 * (served_s / bare_s - 1):.1f} %; processor time {bare_cpu_s:.2f} s and "
+          f"{served_cpu_s:.2f} s with previews and reports, overhead {100 * (served_cpu_s / bare_cpu_s - 1):.1f} %")
 
 
 # ---- many clients ----------------------------------------------------------------------------------------------------
