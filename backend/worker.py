@@ -86,8 +86,6 @@ def main() -> int:
         # An older worker of this job still ends; the front process tries again.
         _LOG.error("the job's folder is in use")
         return 3
-    # Before torch is imported: threads that spin while they wait starve whatever else runs on the machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Heavy, and imported when this is known to be the only worker of the job.
     from .worker_run import Run  # noqa: PLC0415
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from interngs.calm_threads import calm_threads
 from interngs.wire.errors import WireError
 
 from ..channel import Exited, Stop, StopMode, Work, read_record, write_record
@@ -156,6 +157,7 @@ def _spawn(log_path: Path, niceness: int) -> subprocess.Popen[bytes]:
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    calm_threads(environment)
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     if niceness:
         flags |= getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)

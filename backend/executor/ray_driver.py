@@ -21,6 +21,7 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from interngs.calm_threads import calm_threads
 from interngs.errors import InternGSError
 from interngs.wire.errors import WireError
 from interngs.wire.records import DeviceInfo
@@ -296,6 +297,7 @@ def connect(setup: RaySetup) -> None:
     options: dict[str, Any] = {"address": setup.address} if setup.address else {
         "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     environment = dict(setup.environment)
+    calm_threads(environment)
     if not setup.address:
         environment = {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), **environment}
     ray.init(**options, log_to_driver=False, configure_logging=False, runtime_env={"env_vars": environment})

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import shutil
 import tempfile
@@ -30,8 +29,6 @@ _LOG = logging.getLogger(__name__)
 
 def run_job(work_data: bytes, files_root: str, mailbox: Any) -> None:
     """Run one job's attempt; called by Ray, once or again after a machine was lost."""
-    # Before torch is imported: threads that spin while they wait starve whatever else runs on the machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     work = record_of(work_data)
     execution = ray.get(mailbox.begin.remote(work.job_id, work.attempt))
     if execution == 0:
