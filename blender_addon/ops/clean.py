@@ -13,7 +13,7 @@ from ...interngs.errors import InputError
 from ...interngs.scene.marks import Marks, mark
 from ..scene.crops import add_crop
 from ..scene.point_edit import edit_by_hand
-from ..scene.splat_edit import keep_subset
+from ..scene.splat_edit import AllArrays, read_all, show_subset
 from ..scene.splat_object import is_splat, point_count
 from ..scene.training_views import training_views
 from ..session.marking import finished_marks, marking, read_measures, thresholds_of
@@ -74,24 +74,27 @@ class INTERNGS_OT_clean(ThreadedOperator, bpy.types.Operator):
         """Take the panel's marks when they are up to date, else measure again."""
         splat = context.active_object
         self._splat, self._count = splat.name, point_count(splat.data)
-        known = finished_marks(splat)
-        if known is not None:
-            return lambda: known
-        thresholds = thresholds_of(splat)
-        measures = read_measures(splat, training_views(context.scene, splat))
-        return lambda: mark(measures, thresholds)
+        arrays, known, thresholds = read_all(splat), finished_marks(splat), thresholds_of(splat)
+        measures = None if known is not None else read_measures(splat, training_views(context.scene, splat))
 
-    def finish(self, context, outcome: Marks):
+        def work() -> tuple[Marks, AllArrays | None]:
+            marks = known if measures is None else mark(measures, thresholds)
+            return marks, arrays.subset(marks.kept) if marks.removed else None
+
+        return work
+
+    def finish(self, _context, outcome):
         """Remove."""
+        marks, left = outcome
         splat = bpy.data.objects.get(self._splat)
-        if not is_splat(splat) or point_count(splat.data) != self._count or len(outcome.first) != self._count:
+        if not is_splat(splat) or point_count(splat.data) != self._count or len(marks.first) != self._count:
             raise InputError("splat-changed", "The splat changed while it was measured.", "Press Remove Marked again.")
-        if not outcome.removed:
+        if left is None:
             self.report({"INFO"}, "The filters mark nothing")
             return {"CANCELLED"}
-        keep_subset(splat, outcome.kept)
+        show_subset(splat, left)
         marking().changed()
-        self.report({"INFO"}, f"{number(outcome.removed)} of {number(self._count)} Gaussians removed")
+        self.report({"INFO"}, f"{number(marks.removed)} of {number(self._count)} Gaussians removed")
         return {"FINISHED"}
 
 

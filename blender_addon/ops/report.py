@@ -16,8 +16,9 @@ from ...interngs.scene.thumbnail import render_by_numpy
 from ...interngs.scene.transforms import transform_gaussians
 from ...interngs.storage import atomic_write
 from ..scene.report_page import Compared, report_page
+from ..scene.splat_arrays import gaussians_from_arrays
+from ..scene.splat_edit import own_arrays
 from ..scene.splat_facts import shown_splat, splat_facts
-from ..scene.splat_object import read
 from ..scene.training_views import photograph_views
 from .threaded import ThreadedOperator
 
@@ -60,7 +61,7 @@ class INTERNGS_OT_report_page(ThreadedOperator, bpy.types.Operator):
         if not found:
             raise InputError("no-posed-photos", "No photograph has both its file and a camera.",
                              "Give the photographs cameras, or restore their files.")
-        gaussians, spaces = read(splat), {}
+        arrays, spaces = own_arrays(splat.data), {}
         for view in found[:self.views]:
             height_px = max(round(self.width_px * view.camera.height_px / view.camera.width_px), 1)
             camera = view.camera.resized(self.width_px, height_px)
@@ -69,7 +70,7 @@ class INTERNGS_OT_report_page(ThreadedOperator, bpy.types.Operator):
             def work(view=view, camera=camera, photo=photo):
                 key = view.cameras_from_splat.tobytes()
                 if key not in spaces:
-                    spaces[key] = transform_gaussians(gaussians, view.cameras_from_splat)
+                    spaces[key] = transform_gaussians(gaussians_from_arrays(arrays), view.cameras_from_splat)
                 picture = render_by_numpy(spaces[key], camera)
                 return Compared(view.name, view.held_out, photo, picture[..., :3] * picture[..., 3:])
 

@@ -11,11 +11,10 @@ import numpy as np
 from mathutils import Matrix
 from numpy.typing import NDArray
 
-from ...interngs.scene.gaussians import Gaussians
 from ...interngs.scene.transforms import transform_gaussians
 from .result_cameras import splat_since_training
-from .splat_arrays import SH_PREFIX, SplatArrays, splat_arrays
-from .splat_object import OWN, read, read_attribute, update, wants_viewing_attributes
+from .splat_arrays import SH_PREFIX, SplatArrays, gaussians_from_arrays, splat_arrays
+from .splat_object import OWN, read_attribute, update, wants_viewing_attributes
 
 OTHER_TYPES: dict[str, tuple[str, int, type]] = {
     "FLOAT": ("value", 1, np.float32), "INT": ("value", 1, np.int32), "BOOLEAN": ("value", 1, np.bool_),
@@ -37,31 +36,49 @@ def own_arrays(data: bpy.types.ID) -> dict[str, NDArray[np.float32]]:
             if is_own(attribute.name)}
 
 
-def keep_subset(splat: bpy.types.Object, kept: NDArray[np.bool_] | NDArray[np.integer]) -> int:
-    """Keep the Gaussians that ``kept`` (a mask or indices) picks, bit for bit, with the artist's own attributes.
+@dataclass(frozen=True, eq=False)
+class AllArrays:
+    """Everything that a splat's points carry.
 
-    Returns:
-        How many stay.
+    Attributes:
+        own: the splat's attributes, as they are.
+        others: the artist's own, by name: type and values [N, components].
     """
-    data = splat.data
-    arrays = {name: np.ascontiguousarray(array[kept]) for name, array in own_arrays(data).items()}
-    others = []
-    for attribute in data.attributes:
+
+    own: dict[str, NDArray[np.float32]]
+    others: dict[str, tuple[str, NDArray[np.generic]]]
+
+    def subset(self, kept: NDArray[np.bool_] | NDArray[np.integer]) -> AllArrays:
+        """What a mask or indices pick, bit for bit; any thread."""
+        index = np.flatnonzero(kept) if kept.dtype == bool else kept
+        return AllArrays({name: np.take(array, index, axis=0) for name, array in self.own.items()},
+                         {name: (kind, np.take(array, index, axis=0)) for name, (kind, array) in self.others.items()})
+
+
+def read_all(splat: bpy.types.Object) -> AllArrays:
+    """Read a splat's points."""
+    others = {}
+    for attribute in splat.data.attributes:
         known = OTHER_TYPES.get(attribute.data_type)
         if not is_own(attribute.name) and known is not None and attribute.domain == "POINT" and (
                 not attribute.name.startswith(".")):
             prop, width, dtype = known
             values = np.empty(len(attribute.data) * width, dtype)
             attribute.data.foreach_get(prop, values)
-            others.append((attribute.name, attribute.data_type, values.reshape(-1, width)[kept]))
-    count = len(arrays["position"])
-    if data.users > 1:
-        splat.data = data = data.copy()
-    update(splat, SplatArrays(count, arrays))
-    for name, kind, values in others:
+            others[attribute.name] = attribute.data_type, values.reshape(-1, width)
+    return AllArrays(own_arrays(splat.data), others)
+
+
+def show_subset(splat: bpy.types.Object, arrays: AllArrays) -> int:
+    """Give a splat fewer points; a linked copy of the data keeps its own.  Returns how many there are now."""
+    count = len(arrays.own["position"])
+    if splat.data.users > 1:
+        splat.data = splat.data.copy()
+    update(splat, SplatArrays(count, arrays.own))
+    for name, (kind, values) in arrays.others.items():
         attribute = splat.data.attributes.get(name) or splat.data.attributes.new(name, kind, "POINT")
         if count:
-            attribute.data.foreach_set(OTHER_TYPES[kind][0], np.ascontiguousarray(values).reshape(-1))
+            attribute.data.foreach_set(OTHER_TYPES[kind][0], values.reshape(-1))
     return count
 
 
@@ -79,9 +96,9 @@ def prepare_transform(splat: bpy.types.Object, new_from_old: NDArray[np.float64]
     Raises:
         InputError: the matrix flattens space (raised by the function).
     """
-    gaussians: Gaussians = read(splat)
-    viewing = wants_viewing_attributes()
-    return lambda: Transformed(new_from_old, splat_arrays(transform_gaussians(gaussians, new_from_old), viewing))
+    arrays, viewing = own_arrays(splat.data), wants_viewing_attributes()
+    return lambda: Transformed(new_from_old, splat_arrays(
+        transform_gaussians(gaussians_from_arrays(arrays), new_from_old), viewing))
 
 
 def show_transformed(splat: bpy.types.Object, transformed: Transformed) -> None:
