@@ -7,7 +7,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from .splat_object import is_splat, shown_as
+from .splat_object import NODES, is_splat, shown_as
 
 _edited: set[str] = set()
 """Splats that were seen in edit mode: their own display is given back afterwards."""
@@ -32,11 +32,20 @@ def edit_by_hand(context: bpy.types.Context, splat: bpy.types.Object, chosen: ND
     bpy.ops.object.mode_set(mode="EDIT")
 
 
+def _uncover_vertices(splat: bpy.types.Object) -> None:
+    """Where nodes show a mesh's vertices as points (below 4.5), these would hide the vertices in edit mode."""
+    for modifier in splat.modifiers:
+        if modifier.type == "NODES" and modifier.show_in_editmode and modifier.node_group is not None and (
+                modifier.node_group.name.startswith(NODES)):
+            modifier.show_in_editmode = False
+
+
 def follow_edit_mode() -> None:
     """Have Blender show the points of a splat that is edited, and its usual display again once it is not."""
     layer = bpy.context.view_layer
     active = layer.objects.active if layer is not None else None
     if is_splat(active) and active.mode == "EDIT":
+        _uncover_vertices(active)
         if active.display_type == "BOUNDS":
             active.display_type = "TEXTURED"
             _edited.add(active.name)

@@ -263,6 +263,7 @@ def test_edited_points_are_shown_meanwhile(module, new_splat):
     bpy.ops.interngs.edit_points()
     follow()
     assert splat.display_type == "TEXTURED"
+    assert not any(modifier.show_in_editmode for modifier in splat.modifiers)
     bpy.ops.object.mode_set(mode="OBJECT")
     follow()
     assert splat.display_type == usual == "BOUNDS"
