@@ -27,6 +27,6 @@ def test_the_interface_never_stands_still_while_half_a_million_gaussians_arrive(
         photos.append(tmp_path / f"photo{number}.png")
         Image.fromarray(np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8)).save(photos[-1])
     result = window("stall.py", backend, *(f"/w/{path.name}" for path in photos), files=photos)
-    # Medians and shares, since other programs share the machine; docs/benchmarks.md has figures of a quiet one.
-    assert result["tick_ms"]["median"] < LONGEST_TICK_MS, result
-    assert np.median(result["swap_ms"]) < LONGEST_SWAP_MS, result
+    # Processor time of the main thread, since other programs share the machine.
+    assert result["tick_ms"]["median"] < LONGEST_TICK_MS and result["tick_processor_ms"] < LONGEST_TICK_MS, result
+    assert max(result["swap_processor_ms"]) < LONGEST_SWAP_MS, result
