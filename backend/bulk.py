@@ -40,7 +40,7 @@ from .store import Store
 from .uploads import Uploads
 
 _LOG = logging.getLogger(__name__)
-_IN_FLIGHT_PER_PEER = 3 << 20
+_IN_FLIGHT_PER_PEER = 8 << 20
 """Bytes handed to the socket for one client and not yet taken by the system: what a slow reader can hold."""
 _IN_FLIGHT = 24 << 20
 """The same for all clients; past it each still gets one range at a time, so that slow readers cannot starve others."""
