@@ -90,9 +90,9 @@ class OptimiseConfig:
     """Gaussians fainter than this are removed."""
     exposure: bool = True
     """Fit a gain and offset per colour channel and photograph, so unequal exposure is not baked in."""
-    depth_prior_weight: float = 0.05
-    """Weight of 1 - Pearson correlation with monocular depth at photographs (0.001 at the end)."""
-    depth_prior_patch_weight: float = 0.05
+    depth_prior_weight: float = 0.01
+    """Weight of 1 - Pearson correlation with monocular depth at photographs (a fiftieth of it at the end)."""
+    depth_prior_patch_weight: float = 0.01
     """The same within patches."""
     depth_prior_pseudo_weight: float = 0.05
     """Weight of 1 - Pearson correlation with monocular depth of the render at pseudo views."""
