@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real, small monocular network (TCMonoDepth, MIT, 0.19 M weights) as a depth prior on real photographs."""
+"""A real, small monocular network (TCMonoDepth, MIT, 0.19 M weights) as a depth prior on the shipped example."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from interngs.pipeline import reconstruct
 from interngs.priors.contracts import Identity
 from interngs.render.device import choose_device
 
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "chess_table"
+
 
 class SmallNetwork:
     """Runs the ONNX file with OpenCV; ``sign`` -1 turns its answers upside down."""
@@ -42,10 +45,11 @@ class SmallNetwork:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_weak_network_is_heard_where_it_is_right(shared_data: Path, tmp_path: Path, monkeypatch) -> None:
-    scene, file = shared_data / "data" / "llff_fern", shared_data / "weights" / "tcmonodepth_small_192x320.onnx"
-    if not (scene.is_dir() and file.is_file()):
-        pytest.skip("shared data absent: llff_fern or tcmonodepth_small")
+    scene, file = EXAMPLE, shared_data / "weights" / "tcmonodepth_small_192x320.onnx"
+    if not file.is_file():
+        pytest.skip("shared data absent: tcmonodepth_small")
     files, split = find_capture(scene), find_split(scene, 3)
     config = preset_config("draft")
     config = replace(config, max_side_px=192, device="cpu", threads=2,
@@ -56,13 +60,18 @@ def test_a_weak_network_is_heard_where_it_is_right(shared_data: Path, tmp_path: 
     for name, network in (("none", None), ("right", SmallNetwork(file)), ("upside down", SmallNetwork(file, -1.0))):
         monkeypatch.setattr(ModelPriors, "choose", classmethod(
             lambda cls, *_, network=network: cls(network, "a test", None, "a test")))
-        *_, done = reconstruct(capture, config, tmp_path / name)
+        work = tmp_path / name
+        if name != "none":
+            # All three start from one geometry.
+            work.mkdir()
+            shutil.copy(tmp_path / "none" / "geometry.npz", work)
+        *_, done = reconstruct(capture, config, work, resume=name != "none")
         assert isinstance(done, Done)
         quality[name] = mean_metrics(measure(done.gaussians, unseen, device, None))["psnr"]
         said[name] = done.report["priors"]["depth"]
-    # Its correlation with stereo inverse depth on this scene is about 0.9.
+    # Its correlation with stereo inverse depth on this scene is 0.7 to 0.9.
     correlations = [view["correlation"] for view in said["right"]["views"]]
-    assert np.mean(correlations) > 0.7 and sum(view["say"] > 0.2 for view in said["right"]["views"]) >= 2
+    assert np.mean(correlations) > 0.6 and sum(view["say"] > 0.2 for view in said["right"]["views"]) >= 2
     assert all(view["say"] == 0 for view in said["upside down"]["views"])
-    assert quality["right"] > quality["none"] - 0.1
+    assert quality["right"] > quality["none"] - 0.15
     assert quality["upside down"] == pytest.approx(quality["none"], abs=1e-6)
