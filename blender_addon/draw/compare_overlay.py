@@ -72,6 +72,7 @@ def paint_photograph(shader: Any, image: bpy.types.Image, corners: NDArray[np.fl
     vertices = gpu.types.GPUVertBuf(layout, len(places))
     vertices.attr_fill("place", places)
     vertices.attr_fill("coordinate", coordinates)
+    gpu.state.depth_test_set("NONE")  # whatever was drawn before may have left it on
     gpu.state.blend_set("ALPHA_PREMULT")
     shader.bind()
     shader.uniform_float("region_matrix", gpu.matrix.get_projection_matrix() @ gpu.matrix.get_model_view_matrix())

@@ -60,6 +60,7 @@ def points_batch(points: NDArray[np.float32], colours: NDArray[np.float32]) -> g
 
 def paint_points(batch: gpu.types.GPUBatch, projection: Matrix, view_from_points: Matrix) -> None:
     """Draw a batch of ``points_batch``, through whatever is there."""
+    gpu.state.depth_test_set("NONE")  # whatever was drawn before may have left it on
     gpu.state.point_size_set(POINT_SIZE_PX)
     with gpu.matrix.push_pop(), gpu.matrix.push_pop_projection():
         gpu.matrix.load_projection_matrix(projection)
