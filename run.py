@@ -28,7 +28,7 @@ LIBRARY_COMMANDS = {
     "clean": "remove floaters and crop a splat",
     "convert": "a splat file into another format",
     "weights": "model files: list, add, download, path, verify",
-    "submit": "send a capture to a backend;  see also: jobs, watch, fetch, pause, resume, cancel, discard, pair, health",
+    "submit": "send a capture to a backend; see also jobs, watch, fetch, pause, resume, cancel, discard, pair, health",
     **dict.fromkeys(("jobs", "watch", "fetch", "pause", "resume", "cancel", "discard", "pair", "health"), ""),
 }
 OTHER_COMMANDS = {
