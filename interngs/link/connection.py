@@ -27,6 +27,9 @@ KEY_REFUSED = ErrorInfo("key-refused", "The server does not accept this computer
                         "Pair with it: run 'interngs-backend keys pair' on the server and enter the line it prints.")
 KEYS_WANTED = ErrorInfo("key-refused", "The server asks for keys and this computer has none for it.",
                         "Pair with it: run 'interngs-backend keys pair' on the server and enter the line it prints.")
+HANDSHAKE_CUT = ErrorInfo(
+    "key-refused", "The server ends every connection before it begins; it probably asks for keys, and this computer "
+    "has none for it.", KEYS_WANTED.remedy)
 HANDSHAKE_BROKEN = ErrorInfo(
     "server-key-changed", "The server at this address does not hold the key that was stored for it.",
     "If you did not set it up anew, someone may be in its place: ask who runs it. Then forget its key and pair again.")
@@ -117,7 +120,8 @@ class Connection:
             if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
                 return Trouble(KEYS_WANTED if self._server_key is None else HANDSHAKE_BROKEN)
             if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-                return Trouble(HANDSHAKE_BROKEN if self._server_key is not None else None)
+                # A server that wants keys hangs up; its reset may overtake the greeting that would have said so.
+                return Trouble(HANDSHAKE_CUT if self._server_key is None else HANDSHAKE_BROKEN)
             found = Trouble()
         return found
 

@@ -45,7 +45,7 @@ from ..wire.previews import read_preview
 from ..wire.records import PreviewInfo, ServerInfo
 from ..wire.version import PROTOCOL, PROTOCOL_MIN
 from .address import is_loopback, parse_address
-from .connection import HANDSHAKE_BROKEN, Connection
+from .connection import HANDSHAKE_BROKEN, HANDSHAKE_CUT, Connection
 from .downloads import Download, Downloads
 from .keys import ClientFiles
 from .mailbox import Mailbox
@@ -223,9 +223,9 @@ class Engine:
 
     def _lost(self, refusal: ErrorInfo | None) -> None:
         """The connection ended: try again later, or stop when that cannot help."""
-        self._broken_handshakes = self._broken_handshakes + 1 if refusal is HANDSHAKE_BROKEN else 0
-        if refusal is not None and (refusal is not HANDSHAKE_BROKEN
-                                    or self._broken_handshakes >= _HANDSHAKES_BEFORE_REFUSED):
+        may_mend = refusal in (HANDSHAKE_BROKEN, HANDSHAKE_CUT)
+        self._broken_handshakes = self._broken_handshakes + 1 if may_mend else 0
+        if refusal is not None and (not may_mend or self._broken_handshakes >= _HANDSHAKES_BEFORE_REFUSED):
             self._refuse(refusal)
             return
         self._drop_connection()

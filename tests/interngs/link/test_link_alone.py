@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 
@@ -56,6 +57,27 @@ def test_a_server_that_says_nothing_is_lost(link):
     with socket.create_server(("127.0.0.1", 0)) as mute:
         link.connect(format_address("127.0.0.1", mute.getsockname()[1]))
         wait_for(lambda: link.state.phase == "lost")
+
+
+def test_a_server_that_hangs_up_in_every_handshake_is_taken_to_want_keys(link):
+    """Its reset may overtake the greeting that names its mechanism, so that the link never sees why."""
+    with socket.create_server(("127.0.0.1", 0)) as rude:
+        def hang_up() -> None:
+            while True:
+                try:
+                    visitor, _ = rude.accept()
+                except OSError:
+                    return
+                visitor.recv(1)
+                visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                visitor.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        link.connect(format_address("127.0.0.1", rude.getsockname()[1]))
+        wait_for(lambda: link.state.phase == "lost")
+        wait_for(lambda: link.state.phase == "refused")
+        assert link.state.error.code == "key-refused" and "keys" in link.state.error.cause
+        rude.shutdown(socket.SHUT_RDWR)
 
 
 def test_calls_return_at_once_and_fail_without_a_server(link, tmp_path):
