@@ -13,13 +13,13 @@ from ...interngs.scene.thumbnail import good_viewpoint, render_thumbnail
 from ..scene.cameras import camera_of_object
 from ..scene.splat_files import read_object
 from ..scene.splat_object import is_splat
-from .clean import active_splat
+from .on_splat import OnSplat
 from .threaded import ThreadedOperator
 
 THUMBNAIL_PX = 256
 
 
-class INTERNGS_OT_mark_asset(ThreadedOperator, bpy.types.Operator):
+class INTERNGS_OT_mark_asset(OnSplat, ThreadedOperator, bpy.types.Operator):
     """Mark the selected splats as assets, with a rendered thumbnail for the asset browser"""
 
     bl_idname = "interngs.mark_asset"
@@ -30,11 +30,6 @@ class INTERNGS_OT_mark_asset(ThreadedOperator, bpy.types.Operator):
     from_camera: BoolProperty(
         name="From the Scene's Camera", default=False,
         description="Take the thumbnail from the scene's camera in place of a view of the whole splat")
-
-    @classmethod
-    def poll(cls, context):
-        """A splat in object mode."""
-        return active_splat(cls, context)
 
     def prepare(self, context):
         """Read the selected splats."""

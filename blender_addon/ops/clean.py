@@ -19,24 +19,11 @@ from ..scene.training_views import training_views
 from ..session.marking import finished_marks, marking, read_measures, thresholds_of
 from ..session.wording import number
 from .guarded import GuardedOperator
+from .on_splat import OnSplat
 from .threaded import ThreadedOperator
 
 
-def active_splat(cls, context) -> bool:
-    """Whether the active object holds Gaussians and can be changed; sets the poll message if not."""
-    if not is_splat(context.active_object):
-        cls.poll_message_set("Select an object that holds Gaussians")
-        return False
-    if context.mode != "OBJECT":
-        cls.poll_message_set("Leave edit mode first")
-        return False
-    if context.active_object.library is not None or context.active_object.data.library is not None:
-        cls.poll_message_set("This splat is linked from another file; make it local first")
-        return False
-    return True
-
-
-class INTERNGS_OT_add_crop(GuardedOperator, bpy.types.Operator):
+class INTERNGS_OT_add_crop(OnSplat, GuardedOperator, bpy.types.Operator):
     """Add an empty round the splat that crops it; move, turn and scale it like any object"""
 
     bl_idname = "interngs.add_crop"
@@ -45,11 +32,6 @@ class INTERNGS_OT_add_crop(GuardedOperator, bpy.types.Operator):
 
     shape: EnumProperty(name="Shape", items=[("box", "Box", "Crop by a box"), ("sphere", "Sphere", "Crop by a sphere")])
 
-    @classmethod
-    def poll(cls, context):
-        """A splat in object mode."""
-        return active_splat(cls, context)
-
     def run(self, context):
         """Add it; the splat stays active, so that the panel stays with it."""
         empty = add_crop(context.active_object, self.shape)
@@ -57,18 +39,13 @@ class INTERNGS_OT_add_crop(GuardedOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class INTERNGS_OT_clean(ThreadedOperator, bpy.types.Operator):
+class INTERNGS_OT_clean(OnSplat, ThreadedOperator, bpy.types.Operator):
     """Remove what the filters mark. The filters stay as they are set, and can be run again"""
 
     bl_idname = "interngs.clean"
     bl_label = "Remove Marked"
     bl_options: ClassVar = {"REGISTER", "UNDO"}
     doing = "Measuring the Gaussians"
-
-    @classmethod
-    def poll(cls, context):
-        """A splat in object mode."""
-        return active_splat(cls, context)
 
     def prepare(self, context):
         """Take the panel's marks when they are up to date, else measure again."""
@@ -98,7 +75,7 @@ class INTERNGS_OT_clean(ThreadedOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class INTERNGS_OT_edit_points(GuardedOperator, bpy.types.Operator):
+class INTERNGS_OT_edit_points(OnSplat, GuardedOperator, bpy.types.Operator):
     """Select Gaussians by hand with Blender's own tools (box, circle, lasso) and delete them"""
 
     bl_idname = "interngs.edit_points"
@@ -109,11 +86,6 @@ class INTERNGS_OT_edit_points(GuardedOperator, bpy.types.Operator):
         name="Select", default="NONE", options={"SKIP_SAVE"}, description="What is selected to begin with",
         items=[("NONE", "Nothing", "Begin with nothing selected"),
                ("MARKED", "Marked", "Begin with what the filters mark")])
-
-    @classmethod
-    def poll(cls, context):
-        """A splat in object mode."""
-        return active_splat(cls, context)
 
     def run(self, context):
         """Enter edit mode."""

@@ -17,8 +17,8 @@ from ..scene.splat_edit import is_uniform, keep_children, prepare_transform, sho
 from ..scene.splat_object import is_splat
 from ..scene.training_views import training_views
 from ..session.marking import marking
-from .clean import active_splat
 from .guarded import GuardedOperator
+from .on_splat import OnSplat
 from .picking import PickOperator
 from .threaded import ThreadedOperator
 
@@ -27,18 +27,13 @@ WITH_CAMERAS = {
     "description": "Move the empty that the splat and its cameras hang on; off moves the splat alone"}
 
 
-class INTERNGS_OT_apply_transform(ThreadedOperator, bpy.types.Operator):
+class INTERNGS_OT_apply_transform(OnSplat, ThreadedOperator, bpy.types.Operator):
     """Apply location, rotation and scale of the selected splats to their Gaussians: positions, sizes, rotations and view-dependent colour together"""  # noqa: E501
 
     bl_idname = "interngs.apply_transform"
     bl_label = "Apply Transform to Gaussians"
     bl_options: ClassVar = {"REGISTER", "UNDO"}
     doing = "Turning the Gaussians"
-
-    @classmethod
-    def poll(cls, context):
-        """A splat in object mode."""
-        return active_splat(cls, context)
 
     def prepare(self, context):
         """Read every selected splat that is not in place already."""
@@ -85,7 +80,7 @@ def _lay_down(operator, context, plane: Plane) -> set[str]:
     return {"FINISHED"}
 
 
-class INTERNGS_OT_fit_floor(ThreadedOperator, bpy.types.Operator):
+class INTERNGS_OT_fit_floor(OnSplat, ThreadedOperator, bpy.types.Operator):
     """Find the plane that most of the splat lies on, and lay it level at height 0"""
 
     bl_idname = "interngs.fit_floor"
@@ -95,11 +90,6 @@ class INTERNGS_OT_fit_floor(ThreadedOperator, bpy.types.Operator):
 
     with_cameras: BoolProperty(**WITH_CAMERAS)
 
-    @classmethod
-    def poll(cls, context):
-        """A splat in object mode."""
-        return active_splat(cls, context)
-
     def prepare(self, context):
         """Read the opaque Gaussians' centres."""
         points = world_positions(context.active_object, opaque_only=True)
@@ -107,14 +97,14 @@ class INTERNGS_OT_fit_floor(ThreadedOperator, bpy.types.Operator):
 
     def finish(self, context, outcome):
         """Move the splat."""
-        if not active_splat(type(self), context):
+        if not type(self).poll(context):
             raise InputError("splat-changed", "Another object was selected meanwhile.", "Select the splat, try again.")
         result = _lay_down(self, context, outcome)
         self.report({"INFO"}, f"{outcome.share:.0%} of the Gaussians lie on the plane that is the floor now")
         return result
 
 
-class INTERNGS_OT_pick_floor(PickOperator, bpy.types.Operator):
+class INTERNGS_OT_pick_floor(OnSplat, PickOperator, bpy.types.Operator):
     """Click three points of the floor; it is laid level at height 0"""
 
     bl_idname = "interngs.pick_floor"
@@ -126,11 +116,6 @@ class INTERNGS_OT_pick_floor(PickOperator, bpy.types.Operator):
         name="Points", size=9, options={"HIDDEN", "SKIP_SAVE"}, description="Three points of the floor, world space")
     with_cameras: BoolProperty(**WITH_CAMERAS)
 
-    @classmethod
-    def poll(cls, context):
-        """A splat in object mode."""
-        return active_splat(cls, context)
-
     def picked(self, context, points):
         """All three."""
         self.points = [coordinate for point in points for coordinate in point]
@@ -141,17 +126,12 @@ class INTERNGS_OT_pick_floor(PickOperator, bpy.types.Operator):
         return _lay_down(self, context, plane_through(np.array(self.points).reshape(3, 3)))
 
 
-class INTERNGS_OT_pick_distance(PickOperator, bpy.types.Operator):
+class INTERNGS_OT_pick_distance(OnSplat, PickOperator, bpy.types.Operator):
     """Click two points whose true distance you know, then type it; the splat is scaled to it"""
 
     bl_idname = "interngs.pick_distance"
     bl_label = "Scale by Known Distance"
     wanted, asking = 2, "Click two points whose distance you know"
-
-    @classmethod
-    def poll(cls, context):
-        """A splat in object mode."""
-        return active_splat(cls, context)
 
     def picked(self, _context, points):
         """Both: ask for the distance."""
@@ -160,7 +140,7 @@ class INTERNGS_OT_pick_distance(PickOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class INTERNGS_OT_scale_by_distance(GuardedOperator, bpy.types.Operator):
+class INTERNGS_OT_scale_by_distance(OnSplat, GuardedOperator, bpy.types.Operator):
     """Scale the splat so that two points lie as far apart as they do in truth"""
 
     bl_idname = "interngs.scale_by_distance"
@@ -172,11 +152,6 @@ class INTERNGS_OT_scale_by_distance(GuardedOperator, bpy.types.Operator):
     distance: FloatProperty(
         name="True Distance", default=1.0, min=0.0, unit="LENGTH", description="How far apart the two points truly are")
     with_cameras: BoolProperty(**WITH_CAMERAS)
-
-    @classmethod
-    def poll(cls, context):
-        """A splat in object mode."""
-        return active_splat(cls, context)
 
     def invoke(self, context, _event):
         """Ask for the distance; what was measured is the proposal."""
@@ -192,17 +167,12 @@ class INTERNGS_OT_scale_by_distance(GuardedOperator, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class INTERNGS_OT_origin_to_base(GuardedOperator, bpy.types.Operator):
+class INTERNGS_OT_origin_to_base(OnSplat, GuardedOperator, bpy.types.Operator):
     """Put the origin to the middle of the splat's base, so that it stands on things; nothing moves"""
 
     bl_idname = "interngs.origin_to_base"
     bl_label = "Origin to Base"
     bl_options: ClassVar = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context):
-        """A splat in object mode."""
-        return active_splat(cls, context)
 
     def run(self, context):
         """Move the origin."""
