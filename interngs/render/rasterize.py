@@ -11,6 +11,7 @@ from torch import Tensor
 from interngs.errors import InternGSError
 from interngs.render import gsplat_backend
 from interngs.render.cpu.autograd import ProjectionSettings
+from interngs.render.cpu.distributed import render_distributed
 from interngs.render.cpu.render import render as render_on_cpu
 
 RenderMode = Literal["RGB", "RGB+D", "RGB+ED", "D", "ED"]
@@ -38,6 +39,7 @@ def rasterize(
     rasterize_mode: RasterizeMode = "classic",
     absgrad: bool = False,
     packed: bool = False,
+    distributed: bool = False,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Renders N Gaussians in C views, differentiably, with the argument names and the image model of gsplat 1.5.3.
 
@@ -67,6 +69,10 @@ def rasterize(
         rasterize_mode: "antialiased" compensates opacities for ``eps2d`` (Mip-Splatting, eq. 9).
         absgrad: backward sets ``meta["means2d"].absgrad``, the per-pixel absolute gradients of AbsGS.
         packed: ``meta`` holds visible Gaussians only, with their ``gaussian_ids`` and ``camera_ids``.
+        distributed: every rank of ``torch.distributed`` holds a part of the Gaussians and calls this at the same time,
+            with as many cameras as the others, all of one image size and all or none with gradients; it gets the
+            images of its own cameras, and gradients flow back to the Gaussians wherever they live.  ``meta`` tells of
+            the rank's own Gaussians in the cameras of all ranks, [ranks * C, N, ...].
 
     Returns:
         renders [C, H, W, 3 (RGB), 4 (with depth) or 1 (depth alone)], alphas [C, H, W, 1], and meta: ``means2d``
@@ -75,21 +81,27 @@ def rasterize(
         unless packed), ``width``, ``height``, ``n_cameras``.
 
     Raises:
-        ValueError: on a wrong shape, dtype or mode.
+        ValueError: on a wrong shape, dtype or mode; ``distributed`` together with ``absgrad`` or ``packed``.
         InternGSError: no compiler for the CPU kernels, no gsplat for CUDA, or another device.
     """
     _check(means, quats, scales, opacities, colors, viewmats, Ks, sh_degree, backgrounds)
     _check_modes(width, height, render_mode, rasterize_mode)
+    if distributed and (absgrad or packed):
+        # gsplat 1.5.3 refuses the first; with the second it bins Gaussians by the cameras of before the exchange.
+        raise ValueError("distributed rendering has neither absgrad nor packed")
     if means.device.type == "cuda":
         return gsplat_backend.render(
             means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane=near_plane,
             far_plane=far_plane, eps2d=eps2d, sh_degree=sh_degree, backgrounds=backgrounds, render_mode=render_mode,
-            rasterize_mode=rasterize_mode, absgrad=absgrad, packed=packed)
+            rasterize_mode=rasterize_mode, absgrad=absgrad, packed=packed, distributed=distributed)
     if means.device.type != "cpu":
         raise InternGSError("device-unsupported", f"The renderer runs on CPU and CUDA tensors, not on {means.device}.",
                             "Move the tensors to the CPU.")
     projection = ProjectionSettings(width, height, near_plane, far_plane, eps2d, rasterize_mode == "antialiased",
                                     sh_degree)
+    if distributed:
+        return render_distributed(means, quats, scales, opacities, colors, viewmats, Ks, projection,
+                                  backgrounds=backgrounds, render_mode=render_mode)
     return render_on_cpu(means, quats, scales, opacities, colors, viewmats, Ks, projection, backgrounds=backgrounds,
                          render_mode=render_mode, absgrad=absgrad, packed=packed)
 
