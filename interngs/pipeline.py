@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from .config import PipelineConfig, validate_config
+from .evaluate.lpips import Lpips
 from .events import Done, Event, Log, Preview, Progress, Stage
 from .geometry.choose import choose_geometry
 from .geometry.prior import Geometry, GeometryPrior
@@ -30,11 +31,8 @@ from .render.device import choose_device
 from .scene.capture import Capture
 from .scene.clean import clean
 from .scene.overlap import check_overlap
+from .stopping import Stopped, stop_check
 from .storage import atomic_write
-
-
-class Stopped(Exception):
-    """Raised inside a stage when the run is asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +63,14 @@ class WorkFolder:
 
 
 def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, resume: bool = False,
-                should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+                should_stop: Callable[[], bool] = lambda: False, lpips: Lpips | None = None) -> Iterator[Event]:
     """Reconstruct ``capture``; yields events, the last one ``Done`` with the Gaussians and the report.
 
     ``should_stop`` is asked at every step.  A run that is stopped writes a checkpoint, and its ``Done``
     has ``report["complete"]`` false and the Gaussians so far (or no ``Done`` when it was stopped before
     there were any).  With ``resume`` the run goes on from what ``work_dir`` holds; on the same machine
-    the result is the same as of an uninterrupted run.
+    the result is the same as of an uninterrupted run.  ``lpips`` joins the loss on views that an appearance
+    prior repaired.
 
     Raises:
         InputError: the capture or the settings cannot work.
@@ -102,14 +101,21 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
         capture = _with_cameras(capture, geometry)
         config = replace(config, optimise=replace(config.optimise, refine_poses=True))
     yield Stage("seeding")
-    pseudo = prepare_pseudo_views(capture, geometry, config.optimise.pseudo_views, config.seed)
+    check = stop_check(should_stop)
+    try:
+        pseudo = prepare_pseudo_views(capture, geometry, config.optimise.pseudo_views, config.seed, check)
+    except Stopped:
+        return
     seeds = make_seeds(capture, geometry, pseudo, config)
     yield Log("Points: {before} before, {unsure} unsure, {redundant} redundant, {kept} kept.".format_map(
         {"unsure": 0, "redundant": 0, **seeds.counts}))
     yield Preview(0, seeds_to_gaussians(seeds, config.seeding, 0))
 
     yield Stage("optimise")
-    terms = yield from priors.terms(capture, geometry, pseudo, config, work.depth_prior, device)
+    try:
+        terms = yield from priors.terms(capture, geometry, pseudo, config, work.depth_prior, device, lpips, check)
+    except Stopped:
+        return
     trainer = Trainer(capture, geometry, seeds, pseudo, config, device, terms)
     checkpoint = work.checkpoints.latest() if resume else None
     if checkpoint is not None:

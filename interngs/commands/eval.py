@@ -39,7 +39,8 @@ class Evaluate:
     views: int = 3
     """How many training views; which ones says split.json, else the LLFF rule."""
     lpips: tuple[Path, Path] | None = None
-    """SqueezeNet backbone and LPIPS linear weights (.safetensors); adds LPIPS-SqueezeNet to the report."""
+    """SqueezeNet backbone and LPIPS linear weights (.safetensors); adds LPIPS-SqueezeNet to the report, and, with an
+    appearance prior, to the loss on repaired views."""
 
 
 def run(arguments: list[str]) -> None:
@@ -68,7 +69,7 @@ def evaluate(files: CaptureFiles, train: list[int], held_out: list[int], config:
     unseen = load_capture(files, held_out, config.max_side_px)
     interrupt = Interrupt()
     with interrupt.listening() as should_stop:
-        done = show(reconstruct(capture, config, output / "work", should_stop=should_stop), console)
+        done = show(reconstruct(capture, config, output / "work", should_stop=should_stop, lpips=lpips), console)
     if done is None or interrupt.asked():
         raise KeyboardInterrupt
     return write_evaluation(done, unseen, config, output, lpips)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ..config import PipelineConfig
 from ..errors import InputError
+from ..evaluate.lpips import Lpips
 from ..evaluate.report import write_report
 from ..events import Done
 from ..formats.colmap import write_colmap_text
@@ -38,6 +39,9 @@ class Reconstruct:
     """Use only these photographs, by number from 0 (default: all)."""
     resume: bool = False
     """Go on from the last checkpoint in the output folder."""
+    lpips: tuple[Path, Path] | None = None
+    """SqueezeNet backbone and LPIPS linear weights (.safetensors): repaired views are compared by LPIPS-SqueezeNet too
+    (only with an appearance prior)."""
 
 
 def run(arguments: list[str]) -> None:
@@ -47,10 +51,14 @@ def run(arguments: list[str]) -> None:
     files = find_capture(options.capture)
     chosen = checked_indices(options.views, len(files.views)) or list(range(len(files.views)))
     capture = load_capture(files, chosen, options.config.max_side_px)
+    if options.lpips is not None and options.config.appearance_prior == "none":
+        raise InputError("lpips-unused", "LPIPS weights are given, but no unseen views are repaired in this run.",
+                         "Ask for repair too (--appearance-prior), or leave --lpips out.")
+    lpips = None if options.lpips is None else Lpips.from_files(*options.lpips)
     interrupt = Interrupt()
     with interrupt.listening() as should_stop:
         done = show(reconstruct(capture, options.config, options.output / "work", resume=options.resume,
-                                should_stop=should_stop), console)
+                                should_stop=should_stop, lpips=lpips), console)
     if done is not None:
         write_result(options.output, done)
         console.print(f"{options.output / 'result.ply'}: {len(done.gaussians)} Gaussians")

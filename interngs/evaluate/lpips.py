@@ -3,11 +3,13 @@
 
 Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", section 3, with the
 SqueezeNet 1.1 backbone and the published linear weights version 0.1.  Papers of the field mostly report the VGG
-variant: figures of the two must not be compared, so this one always carries its full name.
+variant: figures of the two must not be compared, so this one always carries its full name.  It can be learned from
+as well as measured with: gradients flow to the images.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,24 @@ class Lpips:
     """The distance with its weights; 0 for equal images, larger for less alike ones."""
 
     name = "LPIPS-SqueezeNet"
+    terms = "BSD-2-Clause (LPIPS v0.1) and BSD-3-Clause (SqueezeNet 1.1); commercial use allowed"
 
     def __init__(self, backbone: dict[str, Tensor], linear: dict[str, Tensor]) -> None:
         self._backbone = backbone
         self._linear = [linear[f"lin{tap}.model.1.weight"] for tap in range(len(TAP_CHANNELS))]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the weights, in hexadecimal."""
+        digest = hashlib.sha256()
+        for tensor in (*(self._backbone[name] for name in sorted(self._backbone)), *self._linear):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def to(self, device: torch.device) -> Lpips:
+        """The same distance with its weights on ``device``."""
+        return Lpips({name: tensor.to(device) for name, tensor in self._backbone.items()},
+                     {f"lin{tap}.model.1.weight": tensor.to(device) for tap, tensor in enumerate(self._linear)})
 
     @classmethod
     def from_files(cls, backbone: Path, linear: Path) -> Lpips:
@@ -78,21 +94,26 @@ class Lpips:
             pair.append(torch.from_numpy(values).float().permute(2, 0, 1)[None] * 2.0 - 1.0)
         return float(self.distance(*pair)[0])
 
-    @torch.no_grad()
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distances [N] of image batches [N, 3, H, W] float32 in -1..1."""
+        """Distances [N] of image batches [N, 3, H, W] float32 in -1..1, differentiable, on the weights' device.
+
+        Raises:
+            ValueError: for shapes that do not fit, or sides under 35 px.
+        """
         if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 3 or min(a.shape[2:]) < SMALLEST_SIDE_PX:
             raise ValueError(f"batches must share one shape [N, 3, H, W] with sides of {SMALLEST_SIDE_PX} px or more, "
                              f"not {tuple(a.shape)} and {tuple(b.shape)}")
-        total = torch.zeros(len(a))
+        total = torch.zeros(len(a), device=a.device)
         for features_a, features_b, weight in zip(self._taps(a), self._taps(b), self._linear, strict=True):
             difference = (_unit(features_a) - _unit(features_b)) ** 2
-            total += F.conv2d(difference, weight).mean(dim=(1, 2, 3))
+            total = total + F.conv2d(difference, weight).mean(dim=(1, 2, 3))
         return total
 
     def _taps(self, image: Tensor) -> list[Tensor]:
         """The seven feature maps that are compared."""
-        x = (image - torch.tensor(CHANNEL_SHIFT).view(1, 3, 1, 1)) / torch.tensor(CHANNEL_SCALE).view(1, 3, 1, 1)
+        shift, scale = (torch.tensor(values, device=image.device).view(1, 3, 1, 1)
+                        for values in (CHANNEL_SHIFT, CHANNEL_SCALE))
+        x = (image - shift) / scale
         x = F.relu(F.conv2d(x, self._backbone["0.weight"], self._backbone["0.bias"], stride=2))
         taps = [x]
         for place, group in enumerate(FIRE_GROUPS):

@@ -16,6 +16,7 @@ from ..config import OptimiseConfig
 from ..geometry.prior import Geometry
 from ..priors.contracts import DepthPrior
 from ..scene.capture import View
+from ..stopping import StopCheck, never
 from .depth_agreement import Agreement, check_agreement
 from .losses import weighted_pearson_loss
 from .patch_correlation import patch_pearson_loss
@@ -97,12 +98,15 @@ class DepthPriorTerm:
         """See ``PriorTerm``."""
         if step not in self._rounds or not self._numbers:
             return None
+        if len(self._pseudo_strengths) > self._rounds.index(step):
+            return None
         return f"{self._prior.identity.title} looks at {len(self._numbers)} views nobody took."
 
-    def refresh(self, step: int, render: RenderView) -> None:
+    def refresh(self, step: int, render: RenderView, check: StopCheck = never) -> None:
         """Predict depth of the present renders of the pseudo views."""
         pictures = [render(self._pseudo[number].camera) for number in self._numbers]
-        predictions = self._prior.inverse_depth([picture.rgb.clamp(0, 1).cpu().numpy() for picture in pictures])
+        predictions = self._prior.inverse_depth(
+            [picture.rgb.clamp(0, 1).cpu().numpy() for picture in pictures], check)
         strengths = []
         for number, predicted in zip(self._numbers, predictions, strict=True):
             view = self._pseudo[number]

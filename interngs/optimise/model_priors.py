@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from ..config import PipelineConfig
+from ..evaluate.lpips import Lpips
 from ..events import Event, Log
 from ..geometry.prior import Geometry
 from ..priors.choose import choose_appearance_prior, choose_depth_prior
 from ..priors.contracts import AppearancePrior, DepthPrior
 from ..priors.depth_cache import DepthCache
 from ..scene.capture import Capture
+from ..stopping import StopCheck, never
 from .appearance_refresh import AppearanceTerm
 from .depth_prior import DepthPriorTerm
 from .prior_term import PriorTerm
@@ -38,8 +40,15 @@ class ModelPriors:
                    *choose_appearance_prior(config.appearance_prior, device))
 
     def terms(self, capture: Capture, geometry: Geometry, pseudo: list[PseudoView], config: PipelineConfig,
-              cache: DepthCache, device: torch.device) -> Generator[Event, None, list[PriorTerm]]:
-        """Yields what is going on; returns the losses of the models.  Photographs are looked at through ``cache``."""
+              cache: DepthCache, device: torch.device, lpips: Lpips | None = None, check: StopCheck = never,
+              ) -> Generator[Event, None, list[PriorTerm]]:
+        """Yields what is going on; returns the losses of the models.
+
+        Photographs are looked at through ``cache``.  ``lpips`` joins the loss on repaired views.
+
+        Raises:
+            Stopped: ``check``, which is called before every call of a network, says so.
+        """
         terms: list[PriorTerm] = []
         images = [view.image for view in capture.views]
         if self.depth is None:
@@ -47,7 +56,7 @@ class ModelPriors:
         else:
             depth = self.depth
             yield Log(f"Monocular depth: {depth.identity.title} ({depth.identity.terms}); {self.depth_reason}.")
-            term = DepthPriorTerm(depth, lambda pictures: cache.inverse_depth(depth, pictures), capture.views,
+            term = DepthPriorTerm(depth, lambda pictures: cache.inverse_depth(depth, pictures, check), capture.views,
                                   geometry, pseudo, config.optimise, config.seed, device)
             if term.ignored:
                 yield Log(f"{depth.identity.title} agrees with the geometry at no photograph, so it has no say there.",
@@ -56,8 +65,10 @@ class ModelPriors:
         if self.appearance is not None:
             identity = self.appearance.identity
             yield Log(f"Repair of unseen views: {identity.title} ({identity.terms}); {self.appearance_reason}.")
+            if lpips is not None:
+                yield Log(f"Repaired views are compared by {lpips.name} ({lpips.terms}) too.")
             terms.append(AppearanceTerm(self.appearance, images, [view.camera for view in geometry.views], pseudo,
-                                        config.optimise, config.seed, device))
+                                        config.optimise, config.seed, device, lpips))
         return terms
 
     def report(self, terms: list[PriorTerm]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ..scene.cameras import Camera
+from ..stopping import StopCheck, never
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,14 @@ class PriorTerm(Protocol):
     """
 
     def due(self, step: int) -> str | None:
-        """What ``refresh`` is about to do at ``step``, in words; ``None`` when nothing is due."""
+        """What ``refresh`` is about to do at ``step``, in words; ``None`` when nothing is due, or it is done."""
         ...
 
-    def refresh(self, step: int, render: RenderView) -> None:
-        """Run the model on the present state.
+    def refresh(self, step: int, render: RenderView, check: StopCheck = never) -> None:
+        """Run the model on the present state; ``check`` is called before every call of the network.
 
         Raises:
+            Stopped: ``check`` says so; nothing has changed then.
             InternGSError: the model cannot be used; names what else can be done.
         """
         ...

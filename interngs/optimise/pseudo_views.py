@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from ..geometry.prior import Geometry
 from ..scene.cameras import Camera, look_at
 from ..scene.capture import Capture
+from ..stopping import StopCheck, never
 from .disocclusion import fill_from_behind
 
 MAX_THREADS = 4
@@ -91,15 +92,25 @@ def interpolate_cameras(first: Camera, second: Camera, share: float) -> Camera:
     return Camera(K, pose, first.width_px, first.height_px)
 
 
-def prepare_pseudo_views(capture: Capture, geometry: Geometry, count: int, seed: int) -> list[PseudoView]:
-    """``count`` pseudo views of a capture, from near to far; same seed, same views."""
+def prepare_pseudo_views(capture: Capture, geometry: Geometry, count: int, seed: int,
+                         check: StopCheck = never) -> list[PseudoView]:
+    """``count`` pseudo views of a capture, from near to far; same seed, same views.
+
+    Raises:
+        Stopped: ``check``, which is called before every view, says so.
+    """
     near = [np.percentile(view.depth[view.confidence >= MIN_CONFIDENCE], 25) for view in geometry.views
             if (view.confidence >= MIN_CONFIDENCE).any()]
     if not near:
         return []
     cameras = pseudo_cameras([view.camera for view in geometry.views], float(np.median(near)), count, seed)
+
+    def prepare(camera: Camera) -> PseudoView:
+        check()
+        return warp_photographs(capture, geometry, camera)
+
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda camera: warp_photographs(capture, geometry, camera), cameras))
+        return list(pool.map(prepare, cameras))
 
 
 def warp_photographs(capture: Capture, geometry: Geometry, camera: Camera) -> PseudoView:

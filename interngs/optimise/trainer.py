@@ -23,6 +23,7 @@ from ..render.rasterize import rasterize
 from ..scene.cameras import Camera
 from ..scene.capture import Capture
 from ..scene.gaussians import Gaussians
+from ..stopping import StopCheck, Stopped, stop_check
 from .checkpoint import Checkpoint, CheckpointStore
 from .density import DensityControl
 from .exposure import Exposure
@@ -31,6 +32,7 @@ from .model import Activated, model_from_seeds
 from .pose_refinement import PoseRefinement
 from .prior_term import Picture, PriorTerm
 from .pseudo_views import PseudoView
+from .training_views import TrainingView, TrainingViews
 
 PROGRESS_EVERY_S = 0.25
 MAX_FADE_PER_STEP = 0.005
@@ -39,21 +41,8 @@ ALPHA_WEIGHT = 0.1
 """Weight of the difference from a photograph's own alpha channel."""
 PSNR_STRIDE = 2
 """The PSNR that is shown on the way looks at every second row and column."""
-FULL_CONFIDENCE = 10.0
-"""Confidence from which a depth pixel has full weight (DUSt3R's convention)."""
-
-
-@dataclass(frozen=True)
-class _TrainingView:
-    """A photograph and its geometry as tensors on the device."""
-
-    image: Tensor
-    mask: Tensor | None
-    alpha: Tensor | None
-    K: Tensor
-    camera_from_world: Tensor
-    inverse_depth: Tensor
-    depth_weight: Tensor
+PACKED_FROM = 1_000_000
+"""From so many Gaussians on, a GPU keeps only what a view shows of them (gsplat's packed mode: less memory)."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +66,9 @@ class Trainer:
     All randomness is drawn anew from (seed, step), so a resumed run equals an uninterrupted one.
     """
 
+    views_per_step = 1
+    """How many photographs a step looks at, over all processes that train together (see ``distributed``)."""
+
     def __init__(self, capture: Capture, geometry: Geometry, seeds: Seeds, pseudo: list[PseudoView],
                  config: PipelineConfig, device: torch.device, prior_terms: Sequence[PriorTerm] = ()) -> None:
         """``capture`` with its ``geometry``, ``seeds`` to start from, ``pseudo`` views (may be empty).
@@ -90,7 +82,7 @@ class Trainer:
         self.sh_degree = default_sh_degree(len(capture.views)) if degree is None else degree
         gaussians = seeds_to_gaussians(seeds, config.seeding, self.sh_degree)
         self.model = model_from_seeds(gaussians, seeds, self.config, device)
-        self.views = [_to_device(capture, geometry, index, device) for index in range(len(capture.views))]
+        self.views = TrainingViews(capture, geometry, device)
         self.exposure = Exposure(len(self.views), device) if self.config.exposure and len(self.views) > 1 else None
         self.poses = self._pose_refinement(geometry) if self.config.refine_poses else None
         self.density = DensityControl(self.config, len(gaussians), device)
@@ -105,16 +97,19 @@ class Trainer:
         Yields ``Progress``, ``Preview`` and ``CheckpointSaved``.
         """
         config = self.config
-        first_step, started = self.step_number, time.monotonic()
+        first_step, started = self.step_number, self._now()
         last_progress = last_preview = last_checkpoint = started
         last_saved_step = self.step_number
         while self.step_number < config.steps:
             if should_stop():
                 break
-            yield from self._refresh_priors()
+            try:
+                yield from self._refresh_priors(stop_check(should_stop))
+            except Stopped:
+                break
             loss = self._step(self.step_number)
             self.step_number += 1
-            now = time.monotonic()
+            now = self._now()
             finished = self.step_number == config.steps
             if now - last_progress >= PROGRESS_EVERY_S or finished:
                 last_progress = now
@@ -130,6 +125,10 @@ class Trainer:
         if checkpoints is not None:
             yield CheckpointSaved(self.save(checkpoints), self.step_number)
 
+    def _now(self) -> float:
+        """Seconds by which previews and checkpoints are due."""
+        return time.monotonic()
+
     def gaussians(self) -> Gaussians:
         """A copy of the current Gaussians."""
         return self.model.to_gaussians()
@@ -141,7 +140,8 @@ class Trainer:
 
     def save(self, checkpoints: CheckpointStore) -> Path:
         """Write the present state; returns where."""
-        return checkpoints.save(Checkpoint(self.step_number, self._state(), {"gaussians": len(self.model)}))
+        facts = {"gaussians": len(self.model), "views_per_step": self.views_per_step}
+        return checkpoints.save(Checkpoint(self.step_number, self._state(), facts))
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from ``checkpoint``."""
@@ -152,7 +152,8 @@ class Trainer:
                 part.load_state(checkpoint.tensors)
         for term in self.prior_terms:
             term.load_state(checkpoint.tensors)
-        self.step_number = checkpoint.step
+        # Another number of processes counts in other steps.
+        self.step_number = checkpoint.step * checkpoint.facts.get("views_per_step", 1) // self.views_per_step
 
     def _state(self) -> dict[str, Tensor]:
         tensors = self.model.state() | self.density.state()
@@ -163,11 +164,11 @@ class Trainer:
             tensors |= term.state()
         return tensors
 
-    def _refresh_priors(self) -> Iterator[Event]:
+    def _refresh_priors(self, check: StopCheck) -> Iterator[Event]:
         for term in self.prior_terms:
             if (what := term.due(self.step_number)) is not None:
                 yield Log(what)
-                term.refresh(self.step_number, self._picture)
+                term.refresh(self.step_number, self._picture, check)
 
     @torch.no_grad()
     def _picture(self, camera: Camera) -> Picture:
@@ -189,16 +190,18 @@ class Trainer:
     def _step(self, step: int) -> Tensor:
         progress = step / self.config.steps
         index = self._view_at(step)
+        view = self.views[index]
+        self.views.expect(self._view_at(step + 1))
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) & 0x7FFFFFFF)
         active = self._with_dropout(self.model.activated(), progress, generator)
         loss, rendered = self._training_view_loss(active, index)
         if self._pseudo_view_due(step):
             loss = loss + self._pseudo_view_loss(active, generator)
-        loss.backward()
+        (loss / self.views_per_step).backward()
         gradient = rendered.meta["means2d"].grad
         if gradient is not None:
-            view = self.views[index]
-            self.density.observe(gradient, rendered.meta["radii"], view.image.shape[1], view.image.shape[0])
+            self.density.observe(gradient * self.views_per_step, rendered.meta["radii"], view.image.shape[1],
+                                 view.image.shape[0], rendered.meta["gaussian_ids"])
         self._update(step, progress)
         return loss.detach()
 
@@ -209,7 +212,8 @@ class Trainer:
         if self.poses is not None:
             self.poses.step(progress)
         if self.config.opacity_fade > 0:
-            self.model.decay_opacity(math.exp(-min(self.config.opacity_fade / self.config.steps, MAX_FADE_PER_STEP)))
+            most = MAX_FADE_PER_STEP * self.views_per_step
+            self.model.decay_opacity(math.exp(-min(self.config.opacity_fade / self.config.steps, most)))
         if self.density.due(step):
             self.density.change(self.model, step)
 
@@ -230,7 +234,7 @@ class Trainer:
                                           view.image[::PSNR_STRIDE, ::PSNR_STRIDE], mask)
         return loss, rendered
 
-    def _geometry_loss(self, rendered: Rendered, view: _TrainingView) -> Tensor | float:
+    def _geometry_loss(self, rendered: Rendered, view: TrainingView) -> Tensor | float:
         """The terms on depth, over every second row and column; which ones changes from round to round."""
         config = self.config
         turn = self.step_number // len(self.views)
@@ -253,7 +257,7 @@ class Trainer:
         return bool(self.pseudo) and wanted and started and step % config.warp_every == 0
 
     def _pseudo_view_loss(self, active: Activated, generator: torch.Generator) -> Tensor:
-        number = int(torch.randint(len(self.pseudo), (1,), generator=generator))
+        number = self._pseudo_number(generator)
         view = self.pseudo[number]
         image, weight = (torch.from_numpy(array).to(self.device) for array in (view.image, view.weight))
         K = torch.tensor(view.camera.K, dtype=torch.float32, device=self.device)
@@ -262,14 +266,18 @@ class Trainer:
         loss = self.config.warp_weight * weighted_l1(rendered.rgb, image, weight)
         return self._add_prior_losses(loss, "pseudo_loss", number, rendered)
 
+    def _pseudo_number(self, generator: torch.Generator) -> int:
+        return int(torch.randint(len(self.pseudo), (1,), generator=generator))
+
     def _render(self, active: Activated, K: Tensor, camera_from_world: Tensor, width: int, height: int) -> Rendered:
         colours, alphas, meta = rasterize(
             active.means, active.quats, active.scales, active.opacities, active.sh, camera_from_world[None], K[None],
-            width, height, sh_degree=self.sh_degree, render_mode="RGB+ED")
+            width, height, sh_degree=self.sh_degree, render_mode="RGB+ED", distributed=self.views_per_step > 1,
+            packed=self.device.type == "cuda" and self.views_per_step == 1 and len(active.means) >= PACKED_FROM)
         return Rendered(colours[0, ..., :3], colours[0, ..., 3], alphas[0, ..., 0], meta)
 
     def _camera_from_world(self, index: int) -> Tensor:
-        return self.views[index].camera_from_world if self.poses is None else self.poses.camera_from_world(index)
+        return self.views.camera_from_world(index) if self.poses is None else self.poses.camera_from_world(index)
 
     def _view_at(self, step: int) -> int:
         """Every view once per round, each round in a new order."""
@@ -287,7 +295,7 @@ class Trainer:
         return Activated(active.means, active.quats, active.scales, opacities, active.sh)
 
     def _pose_refinement(self, geometry: Geometry) -> PoseRefinement:
-        poses = torch.stack([view.camera_from_world for view in self.views])
+        poses = torch.stack([self.views.camera_from_world(index) for index in range(len(self.views))])
         centres = np.stack([view.camera.centre for view in geometry.views])
         scale = float(np.linalg.norm(centres - centres.mean(axis=0), axis=1).mean()) or 1.0
         return PoseRefinement(poses, scale, self.config.pose_rate)
@@ -298,22 +306,6 @@ class Trainer:
         return Progress("optimise", self.step_number, self.config.steps, loss,
                         float(np.mean(known)) if known else None, len(self.model),
                         elapsed_s / done * (self.config.steps - self.step_number))
-
-
-def _to_device(capture: Capture, geometry: Geometry, index: int, device: torch.device) -> _TrainingView:
-    view, shape = capture.views[index], geometry.views[index]
-    mask, alpha = (None if pixels is None else torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
-                   for pixels in (view.mask, view.alpha))
-    known = (shape.depth > 0) & (shape.confidence > 0)
-    inverse_depth = np.where(known, 1.0 / np.where(known, shape.depth, 1.0), 0.0).astype(np.float32)
-    # A guess (confidence 1) has no say: wrong guesses pull harder than right ones help.
-    trust = np.clip((shape.confidence - 1.0) / (FULL_CONFIDENCE - 1.0), 0.0, 1.0)
-    weight = np.where(known, trust, 0.0).astype(np.float32)
-    return _TrainingView(
-        torch.from_numpy(np.ascontiguousarray(view.image)).to(device), mask, alpha,
-        torch.tensor(shape.camera.K, dtype=torch.float32, device=device),
-        torch.tensor(shape.camera.camera_from_world, dtype=torch.float32, device=device),
-        torch.from_numpy(inverse_depth).to(device), torch.from_numpy(weight).to(device))
 
 
 def _psnr(image: Tensor, target: Tensor, mask: Tensor | None) -> float:

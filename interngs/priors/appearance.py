@@ -12,6 +12,7 @@ import torch
 from PIL import Image as PilImage
 
 from ..errors import InputError, InternGSError
+from ..stopping import StopCheck, never
 from .contracts import Identity, Image, Unseen
 from .running import explained, fingerprint, library, memory_given_back
 
@@ -42,7 +43,7 @@ class DiffusionRepair:
         prints = [fingerprint(path) for path in (self.folder, control_folder) if path is not None]
         self.identity = Identity(title, terms, "+".join(prints))
 
-    def repair(self, views: Sequence[Unseen], seed: int) -> list[Image]:
+    def repair(self, views: Sequence[Unseen], seed: int, check: StopCheck = never) -> list[Image]:
         """See ``AppearancePrior``; the views' reference photographs are not looked at.
 
         Raises:
@@ -52,15 +53,18 @@ class DiffusionRepair:
         if not views:
             return []
         with memory_given_back(self.device), explained(self.identity.title, self.folder, SWITCH_OFF):
-            return self._run(views, seed)
+            return self._run(views, seed, check)
 
-    def _run(self, views: Sequence[Unseen], seed: int) -> list[Image]:
+    def _run(self, views: Sequence[Unseen], seed: int, check: StopCheck) -> list[Image]:
         """Load, repair, and let go of the model."""
+        check()
         pipeline = _load(self.folder, self.control_folder, self.device)
         with torch.inference_mode():
-            return [self._repair_one(pipeline, view.render, seed + number) for number, view in enumerate(views)]
+            return [self._repair_one(pipeline, view.render, seed + number, check)
+                    for number, view in enumerate(views)]
 
-    def _repair_one(self, pipeline: Any, render: Image, seed: int) -> Image:
+    def _repair_one(self, pipeline: Any, render: Image, seed: int, check: StopCheck) -> Image:
+        check()
         height, width = render.shape[:2]
         size = working_size(width, height, _trained_px(pipeline), MULTIPLE_PX * int(pipeline.vae_scale_factor))
         picture = PilImage.fromarray(np.round(np.clip(render, 0, 1) * 255).astype(np.uint8))
@@ -68,10 +72,16 @@ class DiffusionRepair:
         arguments: dict[str, Any] = {}
         if self.control_folder is not None:
             arguments = {"control_image": picture, "controlnet_conditioning_scale": CONTROL_SCALE}
+
+        def after_step(_pipeline: Any, _step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
+            check()
+            return values
+
         # The generator lives on the CPU, so that every device starts from the same noise.
         generator = torch.Generator().manual_seed(seed & 0x7FFFFFFF)
         result = pipeline(prompt=PROMPT, image=picture, strength=STRENGTH, num_inference_steps=NOISE_STEPS,
-                          guidance_scale=1.0, output_type="np", generator=generator, **arguments).images[0]
+                          guidance_scale=1.0, output_type="np", generator=generator, callback_on_step_end=after_step,
+                          **arguments).images[0]
         if not np.isfinite(result).all() or float(np.std(result)) < SMALLEST_SPREAD <= float(render.std()):
             raise InternGSError("prior-no-picture", f"{self.identity.title} gave back no picture.",
                                 f"Its weights are damaged, or it cannot run on this device; {SWITCH_OFF} to go on.")

@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..stopping import StopCheck, never
+
 Image = NDArray[np.float32]
 """[H, W, 3] sRGB in 0..1."""
 
@@ -28,10 +30,13 @@ class DepthPrior(Protocol):
 
     identity: Identity
 
-    def inverse_depth(self, images: Sequence[Image]) -> list[NDArray[np.float32]]:
+    def inverse_depth(self, images: Sequence[Image], check: StopCheck = never) -> list[NDArray[np.float32]]:
         """[H, W] relative inverse depth of every image, larger is nearer; scale and shift are free.
 
+        ``check`` is called before every call of the network.
+
         Raises:
+            Stopped: ``check`` says so.
             InternGSError: the model cannot be loaded, memory is short, or its output is no depth.
         """
         ...
@@ -55,10 +60,13 @@ class AppearancePrior(Protocol):
 
     identity: Identity
 
-    def repair(self, views: Sequence[Unseen], seed: int) -> list[Image]:
+    def repair(self, views: Sequence[Unseen], seed: int, check: StopCheck = never) -> list[Image]:
         """The repaired pictures, at the renders' sizes; the same ``seed`` gives the same pictures.
 
+        ``check`` is called before every call of the network, of which one picture can take many.
+
         Raises:
+            Stopped: ``check`` says so.
             InternGSError: the model cannot be loaded, memory is short, or its output is no picture.
         """
         ...

@@ -16,6 +16,7 @@ from PIL import Image as PilImage
 from torch.nn import functional
 
 from ..errors import InputError, InternGSError
+from ..stopping import StopCheck, never
 from .contracts import Identity, Image
 from .running import explained, fingerprint, library, memory_given_back
 
@@ -35,7 +36,7 @@ class TransformersDepth:
         self.folder, self.device = Path(folder), torch.device(device)
         self.identity = Identity(title, terms, fingerprint(self.folder))
 
-    def inverse_depth(self, images: Sequence[Image]) -> list[NDArray[np.float32]]:
+    def inverse_depth(self, images: Sequence[Image], check: StopCheck = never) -> list[NDArray[np.float32]]:
         """See ``DepthPrior``.
 
         Raises:
@@ -45,17 +46,19 @@ class TransformersDepth:
         if not images:
             return []
         with memory_given_back(self.device), explained(self.identity.title, self.folder, SWITCH_OFF):
-            results = self._run(images)
+            results = self._run(images, check)
         _check(results, self.identity.title)
         return results
 
-    def _run(self, images: Sequence[Image]) -> list[NDArray[np.float32]]:
+    def _run(self, images: Sequence[Image], check: StopCheck) -> list[NDArray[np.float32]]:
         """Load, predict, and let go of the network."""
+        check()
         network, processor = _load(self.folder, self.identity.title)
         network = network.to(self.device).eval()
         results: list[NDArray[np.float32]] = []
         with torch.inference_mode():
             for batch in _batches(images, CUDA_BATCH if self.device.type == "cuda" else CPU_BATCH):
+                check()
                 results += _predict(network, processor, batch, self.device)
         return results
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..stopping import StopCheck, never
 from ..storage import atomic_write
 from .contracts import DepthPrior, Image
 
@@ -21,12 +22,13 @@ class DepthCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def inverse_depth(self, prior: DepthPrior, images: Sequence[Image]) -> list[NDArray[np.float32]]:
+    def inverse_depth(self, prior: DepthPrior, images: Sequence[Image], check: StopCheck = never,
+                      ) -> list[NDArray[np.float32]]:
         """As ``prior.inverse_depth``; the network runs only for pictures that it has not seen yet."""
         paths = [self._path(prior, image) for image in images]
         results = [_read(path, image.shape[:2]) for path, image in zip(paths, images, strict=True)]
         missing = [index for index, result in enumerate(results) if result is None]
-        predictions = prior.inverse_depth([images[index] for index in missing]) if missing else []
+        predictions = prior.inverse_depth([images[index] for index in missing], check) if missing else []
         for index, result in zip(missing, predictions, strict=True):
             buffer = io.BytesIO()
             np.save(buffer, result, allow_pickle=False)

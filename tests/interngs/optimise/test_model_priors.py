@@ -17,16 +17,18 @@ from interngs.config import OptimiseConfig, PipelineConfig, SeedingConfig, valid
 from interngs.errors import InputError
 from interngs.evaluate.metrics import psnr
 from interngs.events import Done, Log
+from interngs.geometry.given_depth import GivenDepth
 from interngs.optimise.appearance_gate import admitted
 from interngs.optimise.depth_prior import DepthPriorTerm, _rounds
 from interngs.optimise.model_priors import ModelPriors
 from interngs.optimise.prior_term import Picture
-from interngs.optimise.pseudo_views import PseudoView
+from interngs.optimise.pseudo_views import PseudoView, prepare_pseudo_views
 from interngs.pipeline import reconstruct
 from interngs.priors.contracts import Identity, Unseen
 from interngs.render.view import ViewRenderer
 from interngs.scene.cameras import Camera
 from interngs.scene.capture import Capture
+from interngs.stopping import never
 
 CPU = torch.device("cpu")
 FIELDS = ("means", "quats", "log_scales", "opacity_logits", "sh")
@@ -41,7 +43,7 @@ class WallDepth:
     def __init__(self, sign: float = 1.0) -> None:
         self.sign, self.looked_at = sign, []
 
-    def inverse_depth(self, images: Sequence[NDArray]) -> list[NDArray]:
+    def inverse_depth(self, images: Sequence[NDArray], check=never) -> list[NDArray]:
         self.looked_at.append(len(images))
         return [np.tile(-self.sign * np.linspace(0, 1, image.shape[1], dtype=np.float32), (image.shape[0], 1))
                 for image in images]
@@ -55,9 +57,13 @@ class Repair:
     def __init__(self, change) -> None:
         self.change, self.calls = change, []
 
-    def repair(self, views: Sequence[Unseen], seed: int) -> list[NDArray]:
+    def repair(self, views: Sequence[Unseen], seed: int, check=never) -> list[NDArray]:
         self.calls.append((len(views), seed))
-        return [self.change(view).astype(np.float32) for view in views]
+        repaired = []
+        for view in views:
+            check()
+            repaired.append(self.change(view).astype(np.float32))
+        return repaired
 
 
 def settings(**changes: object) -> PipelineConfig:
@@ -160,6 +166,79 @@ def test_a_resumed_run_is_the_uninterrupted_one(wall_capture: Capture, tmp_path:
     assert resumed.report["priors"] == whole.report["priors"]
 
 
+@pytest.mark.parametrize("purpose", ["depth", "appearance"])
+def test_a_stop_is_heard_between_two_calls_of_a_network(wall_capture: Capture, tmp_path: Path, use,
+                                                        purpose: str) -> None:
+    """And the resumed run does that round from its start, so it equals an uninterrupted one."""
+    calls = []
+
+    class SlowDepth(WallDepth):
+        def inverse_depth(self, images, check=never):
+            results = []
+            for image in images:
+                check()
+                calls.append("depth")
+                results += super().inverse_depth([image])
+            return results
+
+    def repaired(view: Unseen) -> NDArray:
+        calls.append("appearance")
+        return np.clip(view.render * 0.9 + 0.05, 0, 1)
+
+    def models() -> None:
+        calls.clear()
+        use(SlowDepth(), Repair(repaired))
+
+    # Depth: three photographs, then three renders in each of two rounds.  Appearance: four renders, twice.
+    enough = {"depth": 5, "appearance": 2}[purpose]
+    models()
+    whole, _ = finish(wall_capture, settings(), tmp_path / "whole")
+    assert calls.count("depth") == 9 and calls.count("appearance") == 8
+    models()
+    stopped, _ = finish(wall_capture, settings(), tmp_path / "work",
+                        should_stop=lambda: calls.count(purpose) >= enough)
+    assert calls.count(purpose) == enough
+    assert stopped.report["steps"] == {"depth": 12, "appearance": STEPS // 2}[purpose]
+    models()
+    resumed, _ = finish(wall_capture, settings(), tmp_path / "work", resume=True)
+    assert same(whole, resumed) and resumed.report["priors"] == whole.report["priors"]
+
+
+def test_a_stop_while_photographs_are_looked_at_leaves_no_result(wall_capture: Capture, tmp_path: Path, use) -> None:
+    looked = []
+
+    class SlowDepth(WallDepth):
+        def inverse_depth(self, images, check=never):
+            for image in images:
+                check()
+                looked.append(image)
+            return super().inverse_depth(images)
+
+    use(SlowDepth())
+    events = list(reconstruct(wall_capture, settings(), tmp_path, should_stop=lambda: len(looked) >= 2))
+    assert len(looked) == 2 and not any(isinstance(event, Done) for event in events)
+
+
+def test_a_round_is_done_once(wall_capture: Capture) -> None:
+    """A run that is resumed at the step of a round does not do the round again."""
+    made = term(wall_capture)
+    assert made.due(200) is None, "no pseudo views"
+    geometry = GivenDepth().estimate(wall_capture, lambda done, total: None)
+    pseudo = prepare_pseudo_views(wall_capture, geometry, 3, 0)
+    config, depth = settings(steps=1000, depth_prior_rounds=3), WallDepth()
+    made, resumed = (DepthPriorTerm(depth, depth.inverse_depth, wall_capture.views, geometry, pseudo, config.optimise,
+                                    0, CPU) for _ in range(2))
+
+    def render(camera: Camera) -> Picture:
+        return Picture(torch.zeros(36, 48, 3), torch.ones(36, 48), torch.ones(36, 48))
+
+    assert made.due(200) is not None and made.due(201) is None
+    made.refresh(200, render)
+    assert made.due(200) is None and made.due(450) is not None
+    resumed.load_state(made.state())
+    assert resumed.due(200) is None and resumed.due(450) is not None
+
+
 def between(capture: Capture, x: float) -> tuple[Camera, NDArray]:
     """A camera nobody took and what the wall of the test looks like from it."""
     first = capture.views[0].posed_camera
@@ -226,8 +305,6 @@ def test_the_gate_pixel_by_pixel() -> None:
 
 
 def term(capture: Capture, **changes: object) -> DepthPriorTerm:
-    from interngs.geometry.given_depth import GivenDepth
-
     config, depth = settings(steps=1000, depth_prior_rounds=3, **changes), WallDepth()
     geometry = GivenDepth().estimate(capture, lambda done, total: None)
     return DepthPriorTerm(depth, depth.inverse_depth, capture.views, geometry, [], config.optimise, 0, CPU)

@@ -16,6 +16,7 @@ from interngs.errors import InternGSError
 from interngs.priors import appearance as appearance_module
 from interngs.priors.appearance import DiffusionRepair, working_size
 from interngs.priors.contracts import Unseen
+from interngs.stopping import Stopped, stop_check
 
 RNG = np.random.default_rng(0)
 RENDERS = [RNG.uniform(size=(24, 40, 3)).astype(np.float32), RNG.uniform(size=(40, 24, 3)).astype(np.float32)]
@@ -51,6 +52,22 @@ def test_pictures_come_back_at_their_size_and_the_seed_decides(
     assert all(p.dtype == np.float32 and p.min() >= 0 and p.max() <= 1 and p.std() > 0 for p in first)
     again, other = repair.repair(VIEWS[:1], 3), repair.repair(VIEWS[:1], 4)
     assert np.array_equal(first[0], again[0]) and not np.array_equal(first[0], other[0])
+
+
+def test_a_stop_is_heard_between_two_steps_of_the_noise_schedule(diffusion_folder: Path, monkeypatch) -> None:
+    from diffusers import UNet2DConditionModel
+
+    calls, real = [], UNet2DConditionModel.forward
+    monkeypatch.setattr(UNet2DConditionModel, "forward",
+                        lambda *given, **named: calls.append(1) or real(*given, **named))
+    repair = DiffusionRepair(diffusion_folder, None, "Tiny", "MIT")
+    repair.repair(VIEWS, 3)
+    assert len(calls) == 4, "two steps for each of two pictures"
+    for enough in (0, 1, 3):
+        calls.clear()
+        with pytest.raises(Stopped):
+            repair.repair(VIEWS, 3, stop_check(lambda enough=enough: len(calls) >= enough))
+        assert len(calls) == enough
 
 
 def test_the_control_net_has_a_say(diffusion_folder: Path, control_folder: Path, tmp_path: Path) -> None:

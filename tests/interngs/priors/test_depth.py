@@ -16,6 +16,7 @@ from interngs.errors import InternGSError
 from interngs.priors import depth as depth_module
 from interngs.priors.depth import TransformersDepth
 from interngs.priors.depth_cache import DepthCache
+from interngs.stopping import Stopped, stop_check
 
 RNG = np.random.default_rng(0)
 PICTURES = [RNG.uniform(size=(42, 56, 3)).astype(np.float32), RNG.uniform(size=(42, 56, 3)).astype(np.float32),
@@ -169,6 +170,16 @@ def test_a_missing_library_says_how_to_install_it(depth_folder: Path, monkeypatc
     with pytest.raises(InternGSError) as caught:
         prior(depth_folder).inverse_depth(PICTURES[:1])
     assert caught.value.code == "library-missing" and "interngs[priors]" in caught.value.remedy
+
+
+def test_a_stop_is_heard_before_every_call_of_the_network(depth_folder: Path, monkeypatch) -> None:
+    looked, real = [], depth_module._predict
+    monkeypatch.setattr(depth_module, "_predict", lambda *given: looked.append(1) or real(*given))
+    for enough in (0, 1, 2):
+        looked.clear()
+        with pytest.raises(Stopped):
+            prior(depth_folder).inverse_depth(PICTURES, stop_check(lambda enough=enough: len(looked) >= enough))
+        assert len(looked) == enough
 
 
 def test_nothing_to_do_loads_nothing(tmp_path: Path) -> None:
