@@ -88,7 +88,8 @@ class CaptureSettings(bpy.types.PropertyGroup):
                ("RIG", "Rig", "The cameras of the rig's collection"),
                ("ALL", "All", "Every camera of the scene")])
     engine: EnumProperty(
-        name="Engine", default="SCENE", description="What renders the colour; depth and mask always come from Cycles",
+        name="Engine", default="SCENE",
+        description="What renders the colour; exact depth and a subject's mask always come from Cycles",
         items=[("SCENE", "Scene's Engine", "The render engine and settings of this scene"),
                ("WORKBENCH", "Workbench", "Fast flat shading, to try things out")])
     width_px: IntProperty(
@@ -102,7 +103,8 @@ class CaptureSettings(bpy.types.PropertyGroup):
         name="Exact Depth", default=True,
         description="Also render exact depth: the reconstruction then starts on the true surface")
     mask: BoolProperty(
-        name="Object Mask", default=False, description="Also render a mask, so that only the subject is reconstructed")
+        name="Object Mask", default=False,
+        description="Make the background transparent: only the objects are reconstructed, with nothing around them")
     subject: PointerProperty(
         name="Subject", type=bpy.types.Collection,
         description="The mask keeps the objects of this collection; empty keeps everything that is not background")

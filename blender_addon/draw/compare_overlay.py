@@ -15,12 +15,18 @@ from mathutils import Vector
 from numpy.typing import NDArray
 
 from ...interngs.scene.cameras import Camera
+from ...interngs.scene.capture import Distortion
 from ..scene.compare import compared_row, photograph_image
-from ..scene.photographs import camera_of_row
+from ..scene.distortion import is_distorted, photograph_pixels
+from ..scene.photographs import camera_of_row, distortion_of_row
 from ..session.errors import show_error
 
 LINE_COLOUR = (1.0, 1.0, 1.0, 0.8)
 TEXT_SIZE_PX, TEXT_MARGIN_PX = 13, 10
+LENS_CELLS = 64
+"""Cells across and down a photograph whose lens is undone; in each the picture is stretched evenly."""
+OUTSIDE = -1.0
+"""A texture coordinate that is left out."""
 
 
 def world_corners(camera: Camera) -> NDArray[np.float64]:
@@ -31,21 +37,38 @@ def world_corners(camera: Camera) -> NDArray[np.float64]:
     return in_camera @ camera.camera_from_world[:3, :3] + camera.centre
 
 
-def wiped_quad(corners: NDArray[np.floating], wipe: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The part of a picture left of the wipe: places [4, 2] and texture coordinates [4, 2], for a triangle strip.
+def wiped_part(corners: NDArray[np.floating], wipe: float, camera: Camera, distortion: Distortion
+               ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The part of an undistorted photograph left of the wipe, as triangles.
 
     Args:
         corners: [4, 2] in the region: lower left, lower right, upper left, upper right.
         wipe: 0..1 of the width.
+        camera: the photograph's pinhole camera.
+        distortion: the photograph's lens.
+
+    Returns:
+        Places [3 T, 2] in the region, and texture coordinates [3 T, 2] in the photograph, which are outside of 0..1
+        where it shows nothing.
     """
-    low = corners[0] + wipe * (corners[1] - corners[0])
-    high = corners[2] + wipe * (corners[3] - corners[2])
-    places = np.array([corners[0], low, corners[2], high], np.float32)
-    return places, np.array([[0, 0], [wipe, 0], [0, 1], [wipe, 1]], np.float32)
+    cells = LENS_CELLS if is_distorted(distortion) else 1
+    across, up = np.meshgrid(np.linspace(0, wipe, cells + 1), np.linspace(0, 1, cells + 1))
+    low = corners[0] + across[..., None] * (corners[1] - corners[0])
+    high = corners[2] + across[..., None] * (corners[3] - corners[2])
+    places = low + up[..., None] * (high - low)
+    size = np.array([camera.width_px, camera.height_px])
+    seen = photograph_pixels(camera, distortion, np.stack([across, 1 - up], axis=-1) * size) / size
+    coordinates = np.nan_to_num(np.stack([seen[..., 0], 1 - seen[..., 1]], axis=-1), nan=OUTSIDE)
+
+    def triangles(grid: NDArray[np.floating]) -> NDArray[np.float32]:
+        a, b, c, d = grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]
+        return np.stack([a, b, c, c, b, d], axis=2).reshape(-1, 2).astype(np.float32)
+
+    return triangles(places), triangles(coordinates)
 
 
 def photograph_shader() -> Any:
-    """Draws a picture as it is; needs a live GPU context.
+    """Draws a picture as it is, over black where it is transparent; needs a live GPU context.
 
     Blender's own image shader takes what it samples for sRGB, but pictures are sampled as linear light.
     """
@@ -59,13 +82,20 @@ def photograph_shader() -> Any:
     info.vertex_out(interface)
     info.fragment_out(0, "VEC4", "result")
     info.vertex_source("void main() { uv = coordinate; gl_Position = region_matrix * vec4(place, 0.0, 1.0); }")
-    info.fragment_source("void main() { result = texture(photograph, uv); }")
+    info.fragment_source("""
+        void main()
+        {
+          bool outside = any(lessThan(uv, vec2(0.0))) || any(greaterThan(uv, vec2(1.0)));
+          result = outside ? vec4(0.0, 0.0, 0.0, 1.0) : vec4(texture(photograph, uv).rgb, 1.0);
+        }
+    """)
     return gpu.shader.create_from_info(info)
 
 
-def paint_photograph(shader: Any, image: bpy.types.Image, corners: NDArray[np.floating], wipe: float) -> None:
+def paint_photograph(shader: Any, image: bpy.types.Image, corners: NDArray[np.floating], wipe: float, camera: Camera,
+                     distortion: Distortion) -> None:
     """Draw the left part of a picture and the line where it ends, in the region's pixels."""
-    places, coordinates = wiped_quad(corners, wipe)
+    places, coordinates = wiped_part(corners, wipe, camera, distortion)
     layout = gpu.types.GPUVertFormat()
     for name in ("place", "coordinate"):
         layout.attr_add(id=name, comp_type="F32", len=2, fetch_mode="FLOAT")
@@ -77,9 +107,10 @@ def paint_photograph(shader: Any, image: bpy.types.Image, corners: NDArray[np.fl
     shader.bind()
     shader.uniform_float("region_matrix", gpu.matrix.get_projection_matrix() @ gpu.matrix.get_model_view_matrix())
     shader.uniform_sampler("photograph", gpu.texture.from_image(image))
-    gpu.types.GPUBatch(type="TRI_STRIP", buf=vertices).draw(shader)
+    gpu.types.GPUBatch(type="TRIS", buf=vertices).draw(shader)
     line = gpu.shader.from_builtin("UNIFORM_COLOR")
-    edge = batch_for_shader(line, "LINES", {"pos": [(*places[1].tolist(), 0.0), (*places[3].tolist(), 0.0)]})
+    ends = [corners[under] + wipe * (corners[under + 1] - corners[under]) for under in (0, 2)]
+    edge = batch_for_shader(line, "LINES", {"pos": [(*end.tolist(), 0.0) for end in ends]})
     line.bind()
     line.uniform_float("color", LINE_COLOUR)
     edge.draw(line)
@@ -129,7 +160,8 @@ class CompareOverlay:
         if any(corner is None for corner in corners):
             return
         self._shader = self._shader or photograph_shader()
-        paint_photograph(self._shader, image, np.array(corners, np.float64), wipe)
+        paint_photograph(self._shader, image, np.array(corners, np.float64), wipe, camera,
+                         distortion_of_row(context.scene, row))
         blf.size(0, TEXT_SIZE_PX * context.preferences.system.ui_scale)
         blf.color(0, 1.0, 1.0, 1.0, 0.9)
         blf.position(0, corners[2][0] + TEXT_MARGIN_PX, corners[2][1] - 2 * TEXT_MARGIN_PX, 0)

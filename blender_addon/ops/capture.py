@@ -87,7 +87,7 @@ def capture_settings(context) -> CaptureSettings:
 
 
 class INTERNGS_OT_capture(GuardedOperator, bpy.types.Operator):
-    """Render the chosen cameras with colour, exact depth and mask, and add them to the photographs; Esc cancels"""
+    """Render the chosen cameras with colour, depth and object mask, and add them to the photographs; Esc cancels"""
 
     bl_idname = "interngs.capture"
     bl_label = "Capture"
@@ -149,6 +149,8 @@ class INTERNGS_OT_capture(GuardedOperator, bpy.types.Operator):
             self._started = False
             self._run.finish_current()
         if not self._run.remaining:
+            if not self._run.is_written:
+                return {"RUNNING_MODAL"}
             self._finish()
             return {"FINISHED"}
         session_state().capture = CaptureProgress(self._run.done, self._run.total, self._run.current_name)
@@ -162,10 +164,11 @@ class INTERNGS_OT_capture(GuardedOperator, bpy.types.Operator):
     def _finish(self):
         scene = bpy.data.scenes.get(self._scene_name)
         if scene is not None:
+            views = self._run.views()
             self._run.close()
-            take_captured(scene, self._run.views)
+            take_captured(scene, views)
             bpy.ops.ed.undo_push(message="Capture")
-            self.report({"INFO"}, f"{len(self._run.views)} images captured")
+            self.report({"INFO"}, f"{len(views)} images captured")
 
     def _end(self, context, outcome):
         self._run.close()

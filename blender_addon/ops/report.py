@@ -15,6 +15,7 @@ from ...interngs.errors import InputError
 from ...interngs.scene.thumbnail import render_by_numpy
 from ...interngs.scene.transforms import transform_gaussians
 from ...interngs.storage import atomic_write
+from ..scene.distortion import is_distorted, undistorted
 from ..scene.report_page import Compared, report_page
 from ..scene.splat_arrays import gaussians_from_arrays
 from ..scene.splat_edit import own_arrays
@@ -23,7 +24,7 @@ from ..scene.training_views import photograph_views
 from .threaded import ThreadedOperator
 
 NOTE = ("The splat is drawn by the add-on as the backend's renderer draws it, over black, at the size shown here; "
-        "photographs are reduced to it.")
+        "photographs are undistorted, and reduced to it.")
 
 
 class INTERNGS_OT_report_page(ThreadedOperator, bpy.types.Operator):
@@ -65,14 +66,21 @@ class INTERNGS_OT_report_page(ThreadedOperator, bpy.types.Operator):
         for view in found[:self.views]:
             height_px = max(round(self.width_px * view.camera.height_px / view.camera.width_px), 1)
             camera = view.camera.resized(self.width_px, height_px)
-            photo = small_photograph(view.path, self.width_px, height_px)
+            # An undistorted picture is softer: twice the size does not show it.
+            scale = 2 if is_distorted(view.distortion) else 1
+            photo = small_photograph(view.path, self.width_px * scale, height_px * scale)
 
-            def work(view=view, camera=camera, photo=photo):
+            def work(view=view, camera=camera, photo=photo, scale=scale):
                 key = view.cameras_from_splat.tobytes()
                 if key not in spaces:
                     spaces[key] = transform_gaussians(gaussians_from_arrays(arrays), view.cameras_from_splat)
                 picture = render_by_numpy(spaces[key], camera)
-                return Compared(view.name, view.held_out, photo, picture[..., :3] * picture[..., 3:])
+                seen = np.ones(picture.shape[:2], bool)
+                if scale == 2:
+                    large = camera.resized(2 * camera.width_px, 2 * camera.height_px)
+                    photo, valid = undistorted(photo, large, view.distortion)
+                    photo, seen = halved(photo), halved(valid[..., None])[..., 0] == 1
+                return Compared(view.name, view.held_out, photo, picture[..., :3] * picture[..., 3:], seen)
 
             yield work
 
@@ -92,6 +100,12 @@ class INTERNGS_OT_report_page(ThreadedOperator, bpy.types.Operator):
             return Path(bpy.path.abspath(self.filepath)).absolute()
         folder = Path(bpy.data.filepath).parent if bpy.data.filepath else Path(tempfile.gettempdir())
         return folder / f"{bpy.path.clean_name(splat.name)} report.html"
+
+
+def halved(pixels: np.ndarray) -> np.ndarray:
+    """Means [H, W, C] of the 2 x 2 pixels of [2 H, 2 W, C]."""
+    height, width, channels = pixels.shape
+    return pixels.reshape(height // 2, 2, width // 2, 2, channels).mean(axis=(1, 3))
 
 
 def small_photograph(path: Path, width_px: int, height_px: int) -> np.ndarray:

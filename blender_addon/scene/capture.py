@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,14 +25,15 @@ from ...interngs.scene.cameras import Camera
 from .cameras import camera_from_blender, lens_of, pixel_aspect_of, rigid_pose
 from .exr import read_channel
 from .lens import intrinsics
-from .png import write_grey_png
+from .png import png_bytes
+from .tga import read_tga
 
 logger = logging.getLogger(__name__)
 
 Engine = Literal["SCENE", "WORKBENCH"]
 Pass = Literal["colour", "depth", "subject"]
 TEMPORARY = "Intern-GS capture (temporary)"
-DEPTH_ENDING, MASK_ENDING = ".depth.npy", ".mask.png"
+DEPTH_ENDING, MASK_ENDING, PLAIN_ENDING = ".depth.npy", ".mask.png", ".colour.tga"
 BACKGROUND_DEPTH = 1e9
 """Blender writes 1e10 where no surface is."""
 SUBJECT_TOLERANCE = 1e-4
@@ -47,8 +49,8 @@ class CaptureSettings:
         engine: the scene's own engine, or Workbench.
         samples: samples per pixel for Cycles colour; 0 keeps the scene's.
         depth: also render exact z-depth.
-        mask: also render the mask (of ``subject``, or of everything that is not background).
-        subject: names of the objects that the mask keeps; empty for all of them.
+        alpha: the images get an alpha channel: what it leaves out is known to be empty.
+        subject: names of the objects that alpha keeps; empty for everything but the background.
     """
 
     width_px: int
@@ -56,23 +58,36 @@ class CaptureSettings:
     engine: Engine = "SCENE"
     samples: int = 0
     depth: bool = True
-    mask: bool = True
+    alpha: bool = True
     subject: tuple[str, ...] = ()
+
+    @property
+    def has_subject(self) -> bool:
+        """Whether alpha is that of some objects alone, which takes renders of its own."""
+        return self.alpha and bool(self.subject)
 
     @property
     def passes(self) -> tuple[Pass, ...]:
         """The renders that each camera needs, in order."""
         wanted: list[Pass] = ["colour"]
-        if self.depth or self.mask:
+        if self.depth or self.has_subject:
             wanted.append("depth")
-        if self.mask and self.subject:
+        if self.has_subject:
             wanted.append("subject")
         return tuple(wanted)
 
 
 @dataclass(frozen=True, eq=False)
 class CapturedView:
-    """One camera's renders on disk: 8-bit sRGB PNG, float32 ``.npy`` z-depth (0: background), 8-bit grey PNG mask."""
+    """One camera's renders on disk.
+
+    Attributes:
+        name: of the camera object.
+        camera: where it stood.
+        image_path: 8-bit sRGB PNG; its alpha, where asked for, is 0 where nothing (of the subject) is.
+        depth_path: float32 ``.npy`` z-depth, 0 for the background.
+        mask_path: 8-bit grey PNG, black where something else stands before the subject: these pixels say nothing.
+    """
 
     name: str
     camera: Camera
@@ -100,13 +115,21 @@ def _copy_scene(source: bpy.types.Scene, view_layer_name: str) -> bpy.types.Scen
     return scene
 
 
-def _colour_output(scene: bpy.types.Scene) -> None:
-    """8-bit sRGB without a look: what the splat's colours must show under any view transform later."""
+def _colour_output(scene: bpy.types.Scene, settings: CaptureSettings) -> None:
+    """8-bit sRGB without a look: what the splat's colours must show under any view transform later.
+
+    The background becomes transparent at once; a subject's image is kept as plain bytes until its alpha is known.
+    """
     image = scene.render.image_settings
     if hasattr(image, "media_type"):
         image.media_type = "IMAGE"
-    image.file_format, image.color_mode, image.color_depth = "PNG", "RGB", "8"
-    image.compression = 15
+    if settings.has_subject:
+        image.file_format, image.color_mode = "TARGA_RAW", "RGB"
+    else:
+        image.file_format, image.color_depth = "PNG", "8"
+        image.color_mode = "RGBA" if settings.alpha else "RGB"
+        image.compression = 15
+        scene.render.film_transparent = settings.alpha
     image.color_management = "FOLLOW_SCENE"
     scene.display_settings.display_device = "sRGB"
     view = scene.view_settings
@@ -153,6 +176,28 @@ def _subject_collection(scene: bpy.types.Scene, names: Sequence[str]) -> None:
             scene.collection.objects.link(found)
 
 
+def write_subject(plain_path: Path, image_path: Path, depth_path: Path, mask_path: Path,
+                  alone: NDArray[np.float32]) -> None:
+    """Make a subject's image with its alpha, and the mask of what stands before it; in any thread.
+
+    Args:
+        plain_path: colour of the whole scene, TGA; is removed.
+        image_path: PNG to write.
+        depth_path: ``.npy`` z-depth of the whole scene.
+        mask_path: PNG to write where something stands before the subject; else it is removed.
+        alone: [H, W] z-depth of the subject without the rest of the scene; 0 where it is not.
+    """
+    depth = np.load(depth_path, allow_pickle=False)
+    covered = alone > 0
+    hidden = covered & (np.abs(alone - depth) > SUBJECT_TOLERANCE * depth)
+    alpha = np.where(covered, 255, 0).astype(np.uint8)
+    image_path.write_bytes(png_bytes(np.dstack([read_tga(plain_path), alpha])))
+    plain_path.unlink()
+    mask_path.unlink(missing_ok=True)
+    if hidden.any():
+        mask_path.write_bytes(png_bytes(np.where(hidden, 0, 255).astype(np.uint8)))
+
+
 class SceneCapture:
     """A running capture: start one render after the other, collect the files, clean up.
 
@@ -174,7 +219,9 @@ class SceneCapture:
         self._done = 0
         self._scenes: dict[Pass, str] = {}
         self._cameras = [self._record(each, pixel_aspect_of(scene)) for each in cameras]
-        self.views: list[CapturedView] = []
+        self._views: list[CapturedView] = []
+        self._writer = ThreadPoolExecutor(1, "interngs-capture")
+        self._writing: list[Future[None]] = []
         try:
             self._prepare(scene)
         except BaseException:
@@ -214,7 +261,7 @@ class SceneCapture:
             self._scenes[which] = scene.name
             scene.render.resolution_x, scene.render.resolution_y = self.settings.width_px, self.settings.height_px
             if which == "colour":
-                _colour_output(scene)
+                _colour_output(scene, self.settings)
                 self._choose_engine(scene)
             else:
                 _depth_output(scene, self._view_layer)
@@ -229,6 +276,12 @@ class SceneCapture:
 
     def _path(self, index: int, ending: str) -> Path:
         return self.folder / f"{index:03d}_{bpy.path.clean_name(self._names[index])}{ending}"
+
+    def _render_path(self, index: int, which: Pass) -> Path:
+        """The file that Blender writes for a pass."""
+        if which != "colour":
+            return self._path(index, f".{which}.exr")
+        return self._path(index, PLAIN_ENDING if self.settings.has_subject else ".png")
 
     def _aim(self, scene: bpy.types.Scene, index: int) -> None:
         """Put a temporary camera, without depth of field, where the artist's camera stands."""
@@ -270,7 +323,7 @@ class SceneCapture:
             raise InputError("capture-interrupted", "The capture's temporary scene is gone (undo, or another file).",
                              "Start the capture again.")
         self._aim(scene, index)
-        path = self._path(index, ".png" if which == "colour" else f".{which}.exr")
+        path = self._render_path(index, which)
         path.unlink(missing_ok=True)  # of an earlier capture: must not pass for this one's
         scene.render.filepath = str(path)
         start(scene)
@@ -282,19 +335,17 @@ class SceneCapture:
             InputError: when the render wrote no file.
         """
         index, which = self._steps[self._done]
-        path = self._path(index, ".png" if which == "colour" else f".{which}.exr")
+        path = self._render_path(index, which)
         if not path.is_file():
             raise InputError("render-failed", f"Blender wrote no image for camera {self._names[index]!r}.",
                              "Render this camera once by hand (F12) and look at what Blender reports.")
         if which == "depth":
-            depth = self._take_depth(path)
-            np.save(self._path(index, DEPTH_ENDING), depth, allow_pickle=False)
-            if self.settings.mask and not self.settings.subject:
-                self._write_mask(index, depth > 0)
+            np.save(self._path(index, DEPTH_ENDING), self._take_depth(path), allow_pickle=False)
         elif which == "subject":
-            depth = np.load(self._path(index, DEPTH_ENDING), allow_pickle=False)
-            same = np.abs(self._take_depth(path) - depth) <= SUBJECT_TOLERANCE * depth
-            self._write_mask(index, same & (depth > 0))
+            files = [self._path(index, each) for each in (PLAIN_ENDING, ".png", DEPTH_ENDING, MASK_ENDING)]
+            self._writing.append(self._writer.submit(write_subject, *files, self._take_depth(path)))
+            if not self.settings.depth:
+                self._writing[-1].add_done_callback(lambda _: files[2].unlink())    # was only needed for this
         self._done += 1
         if which == self.settings.passes[-1]:
             self._finish_view(index)
@@ -305,16 +356,30 @@ class SceneCapture:
         path.unlink()
         return np.where(depth < BACKGROUND_DEPTH, depth, np.float32(0.0))
 
-    def _write_mask(self, index: int, seen: NDArray[np.bool_]) -> None:
-        write_grey_png(self._path(index, MASK_ENDING), np.where(seen, 255, 0).astype(np.uint8))
-
     def _finish_view(self, index: int) -> None:
-        if not self.settings.depth:
-            self._path(index, DEPTH_ENDING).unlink(missing_ok=True)  # was only needed for the mask
-        self.views.append(CapturedView(
+        self._views.append(CapturedView(
             self._names[index], self._cameras[index], self._path(index, ".png"),
-            self._path(index, DEPTH_ENDING) if self.settings.depth else None,
-            self._path(index, MASK_ENDING) if self.settings.mask else None))
+            self._path(index, DEPTH_ENDING) if self.settings.depth else None, None))
+
+    @property
+    def is_written(self) -> bool:
+        """Whether all files of the finished renders are on disk."""
+        return all(each.done() for each in self._writing)
+
+    def views(self) -> list[CapturedView]:
+        """What was captured; waits for the last files.
+
+        Raises:
+            Exception: what went wrong while writing them.
+        """
+        for each in self._writing:
+            each.result()
+        masked = self.settings.has_subject
+        return [replace(view, mask_path=path) if masked and (path := self._mask_path(view)).is_file() else view
+                for view in self._views]
+
+    def _mask_path(self, view: CapturedView) -> Path:
+        return view.image_path.with_name(view.image_path.stem + MASK_ENDING)
 
     def _release(self, which: Pass) -> None:
         """Have the renderer forget what it kept of a pass's scene."""
@@ -324,6 +389,9 @@ class SceneCapture:
 
     def close(self) -> None:
         """Remove everything temporary; the artist's own data was never changed."""
+        self._writer.shutdown(cancel_futures=True)
+        for index in range(len(self._names)):
+            self._path(index, PLAIN_ENDING).unlink(missing_ok=True)
         for which, name in self._scenes.items():
             scene = bpy.data.scenes.get(name)
             if scene is not None:
@@ -347,6 +415,6 @@ def capture_now(scene: bpy.types.Scene, view_layer_name: str, cameras: Sequence[
         while run.remaining:
             run.begin_next(render_now)
             run.finish_current()
-        return run.views
+        return run.views()
     finally:
         run.close()

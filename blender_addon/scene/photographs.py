@@ -107,6 +107,14 @@ def camera_of_row(scene: bpy.types.Scene, row: bpy.types.PropertyGroup, *, captu
     return camera_of_object(row.camera, row.width_px, row.height_px, pixel_aspect_of(scene))
 
 
+def distortion_of_row(scene: bpy.types.Scene, row: bpy.types.PropertyGroup) -> Distortion:
+    """The lens of a photograph: what came with its pose; none where poses are estimated (for ideal lenses)."""
+    if not row.distortion or scene.interngs.job.poses == "ESTIMATE":
+        return Distortion()
+    values = json.loads(row.distortion)
+    return Distortion(values["model"], tuple(values["parameters"]))
+
+
 def used_rows(settings: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:
     """The rows that are switched on."""
     return [row for row in settings.photos if row.use]
@@ -131,10 +139,8 @@ def capture_source(scene: bpy.types.Scene) -> CaptureSource:
         camera = None if estimate else camera_of_row(scene, row)
         if camera is None and not estimate:
             without.append(row.name)
-        distortion = json.loads(row.distortion) if row.distortion and not estimate else None
         views.append(ViewSource(
-            row.name, path, camera,
-            Distortion() if distortion is None else Distortion(distortion["model"], tuple(distortion["parameters"])),
+            row.name, path, camera, distortion_of_row(scene, row),
             optional_path(row.mask_path), None if estimate else optional_path(row.depth_path)))
     if without:
         shown = ", ".join(without[:4]) + (f" and {len(without) - 4} more" if len(without) > 4 else "")
@@ -175,7 +181,7 @@ def take_captured(scene: bpy.types.Scene, views: list[CapturedView]) -> None:
         row.name = view.name
         row.width_px, row.height_px = view.camera.width_px, view.camera.height_px
         row.camera = bpy.data.objects.get(view.name)
-        row.fixed_camera = camera_to_json(view.camera)
+        row.fixed_camera, row.distortion = camera_to_json(view.camera), ""
         row.depth_path = stored_path(view.depth_path) if view.depth_path else ""
         row.mask_path = stored_path(view.mask_path) if view.mask_path else ""
         row.warning = ""

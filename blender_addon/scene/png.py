@@ -5,21 +5,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def write_grey_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write an 8-bit grey PNG of ``pixels`` [H, W]."""
-    path.write_bytes(png_bytes(pixels))
-
-
 def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """An 8-bit PNG, grey of [H, W] or RGB of [H, W, 3] (ISO/IEC 15948: one IDAT, filter 0)."""
+    """An 8-bit PNG: grey of [H, W], RGB of [H, W, 3] or RGBA of [H, W, 4] (ISO/IEC 15948: one IDAT, filter 0)."""
     height, width = pixels.shape[:2]
-    colour_type = 0 if pixels.ndim == 2 else 2
+    colour_type = 0 if pixels.ndim == 2 else {3: 2, 4: 6}[pixels.shape[2]]
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

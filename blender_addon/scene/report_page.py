@@ -26,17 +26,19 @@ class Compared:
         name: of the photograph.
         held_out: whether the splat was made without this photograph.
         photo, splat: [H, W, 3] sRGB in 0..1.
+        seen: [H, W], where the photograph shows something; the rest is not compared.
     """
 
     name: str
     held_out: bool
     photo: NDArray[np.float32]
     splat: NDArray[np.float32]
+    seen: NDArray[np.bool_]
 
     @property
     def psnr_db(self) -> float:
         """Peak signal-to-noise ratio; infinite when they are equal."""
-        mean = float(np.mean((self.photo.astype(np.float64) - self.splat) ** 2))
+        mean = float(np.mean((self.photo.astype(np.float64) - self.splat)[self.seen] ** 2))
         return -10 * math.log10(mean) if mean > 0 else math.inf
 
 
@@ -69,7 +71,7 @@ def _means(compared: Sequence[Compared]) -> str:
 
 
 def _row(each: Compared) -> str:
-    error = np.abs(each.photo - each.splat).mean(axis=2) / ERROR_FULL_SCALE
+    error = np.abs(each.photo - each.splat).mean(axis=2) * each.seen / ERROR_FULL_SCALE
     kind = "held out" if each.held_out else "trained with"
     pictures = "".join(f"<img alt='' src='data:image/png;base64,{base64.b64encode(png_bytes(_bytes(image))).decode()}'>"
                        for image in (each.photo, each.splat, error))

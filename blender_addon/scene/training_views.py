@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ...interngs.errors import InputError, InternGSError
 from ...interngs.formats.npy_file import read_npy
 from ...interngs.scene.cameras import Camera
-from .photographs import camera_of_row, optional_path, photo_path, used_rows
+from ...interngs.scene.capture import Distortion
+from .photographs import camera_of_row, distortion_of_row, optional_path, photo_path, used_rows
 from .result_cameras import cameras_of_report, splat_since_training
 
 
@@ -87,11 +88,12 @@ def load_depths(files: tuple[tuple[Camera, Path], ...]) -> list[tuple[Camera, ND
 
 @dataclass(frozen=True, eq=False)
 class PhotographView:
-    """A photograph with the camera that it was taken by; ``cameras_from_splat`` [4, 4] as in ``TrainingViews``."""
+    """A photograph with the camera and lens that took it; ``cameras_from_splat`` [4, 4] as in ``TrainingViews``."""
 
     name: str
     path: Path
     camera: Camera
+    distortion: Distortion
     cameras_from_splat: NDArray[np.float64]
     held_out: bool
 
@@ -112,5 +114,6 @@ def photograph_views(scene: bpy.types.Scene, splat: bpy.types.Object) -> list[Ph
         camera = reported.get(row.name) or _camera_or_none(scene, row)
         if camera is not None and path.is_file():
             held_out = row.name not in reported if reported else not row.use
-            views.append(PhotographView(row.name, path, camera, from_training if in_training else from_world, held_out))
+            views.append(PhotographView(row.name, path, camera, distortion_of_row(scene, row),
+                                        from_training if in_training else from_world, held_out))
     return views

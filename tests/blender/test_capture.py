@@ -80,7 +80,7 @@ def test_a_known_point_is_seen_where_the_camera_says(module, tmp_path, variant):
         for other, ball in enumerate(balls):
             ball.hide_render = other != number
         view = run_capture(module, [camera], tmp_path / str(number), width_px=width, height_px=height,
-                           depth=True, mask=False)[0]
+                           depth=True, alpha=False)[0]
         image = read_png(view.image_path)[..., 0].astype(np.float64)
         image = np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
         pixel, depth = view.camera.project(np.array([target]))
@@ -103,7 +103,7 @@ def test_depth_unprojects_onto_the_surface(module, tmp_path, variant):
     plane = bpy.context.object
     bpy.context.view_layer.update()
     normal, origin = np.array(plane.matrix_world)[:3, 2], np.array(plane.matrix_world)[:3, 3]
-    view = run_capture(module, [camera], tmp_path, width_px=width, height_px=height, mask=False)[0]
+    view = run_capture(module, [camera], tmp_path, width_px=width, height_px=height, alpha=False)[0]
     depth = np.load(view.depth_path)
     rays = view.camera.pixel_rays() @ view.camera.camera_from_world[:3, :3]
     expected = ((origin - view.camera.centre) @ normal) / (rays @ normal)
@@ -114,34 +114,55 @@ def test_depth_unprojects_onto_the_surface(module, tmp_path, variant):
     assert (depth[beyond] == 0).all()
 
 
-def test_the_mask_keeps_the_subject_where_nothing_stands_before_it(module, tmp_path):
+def test_alpha_is_the_subject_and_the_mask_leaves_out_what_stands_before_it(module, tmp_path):
     set_engine(1)
     camera = look_from((0.0, 0.0, 10.0), lens=50.0)
     bpy.ops.mesh.primitive_plane_add(size=2.0)
     subject = bpy.context.object
     bpy.ops.mesh.primitive_plane_add(size=2.0, location=(1.0, 0.0, 1.0))
     bpy.ops.mesh.primitive_plane_add(size=50.0, location=(0.0, 0.0, -1.0))
+    plain = run_capture(module, [camera], tmp_path / "plain", width_px=80, height_px=80, alpha=False)[0]
     view = run_capture(module, [camera], tmp_path, width_px=80, height_px=80, subject=(subject.name,))[0]
-    mask = read_png(view.mask_path)[..., 0] > 0.5
+    image, seen = read_png(view.image_path), read_png(view.mask_path)[..., 0] > 0.5
     points = view.camera.unproject(np.load(view.depth_path))
-    in_subject = (np.abs(points[..., 2]) < 1e-3)
-    assert mask.any() and not mask.all()
-    assert np.array_equal(mask, in_subject)
+    rays = view.camera.pixel_rays() @ view.camera.camera_from_world[:3, :3]
+    on_ground = view.camera.centre + rays * (-view.camera.centre[2] / rays[..., 2])[..., None]
+    covered = (np.abs(on_ground[..., :2]) < 1.0).all(axis=-1)
+    assert np.array_equal(image[..., 3] > 0.5, covered), "nothing is where the subject is not"
+    assert np.array_equal(seen & covered, np.abs(points[..., 2]) < 1e-3), "what stands before it says nothing of it"
+    assert (~seen).any() and seen[~covered].all()
+    np.testing.assert_array_equal(image[..., :3], read_png(plain.image_path)[..., :3])
+    assert sorted(each.suffix for each in tmp_path.iterdir() if each.is_file()) == [".npy", ".png", ".png"]
 
 
-def test_without_a_subject_the_mask_is_everything_but_background(module, tmp_path):
+def test_a_subject_in_full_view_needs_no_mask(module, tmp_path):
     set_engine(1)
     camera = look_from((0.0, 0.0, 10.0))
     bpy.ops.mesh.primitive_plane_add(size=2.0)
+    subject = bpy.context.object
+    view = run_capture(module, [camera], tmp_path, width_px=40, height_px=30, subject=(subject.name,), depth=False)[0]
+    assert view.mask_path is None and view.depth_path is None
+    assert [each.name for each in tmp_path.iterdir()] == [view.image_path.name]
+    assert 0 < (read_png(view.image_path)[..., 3] > 0.5).mean() < 0.5
+
+
+def test_without_a_subject_everything_but_the_background_is_there(module, tmp_path):
+    set_engine(64)
+    camera = look_from((0.0, 0.0, 10.0))
+    white_ball((0, 0, 0), 1.5)
     view = run_capture(module, [camera], tmp_path, width_px=40, height_px=30)[0]
-    assert np.array_equal(read_png(view.mask_path)[..., 0] > 0.5, np.load(view.depth_path) > 0)
+    image, depth = read_png(view.image_path), np.load(view.depth_path)
+    assert view.mask_path is None
+    assert (image[..., 3][depth > 0] > 0.3).all() and (image[..., 3][depth == 0] < 0.7).all()
+    edge = (image[..., 3] > 0.2) & (image[..., 3] < 0.8)
+    assert edge.any() and (image[edge][:, :3] > 0.95).all(), "colour at the edge is the ball's, not the background's"
 
 
 def test_workbench_captures_too(module, tmp_path, egl):
     camera = look_from((0.0, -6.0, 0.0))
     bpy.ops.mesh.primitive_cube_add()
     bpy.context.scene.render.engine = "CYCLES"
-    view = run_capture(module, [camera], tmp_path, width_px=64, height_px=48, engine="WORKBENCH", mask=False)[0]
+    view = run_capture(module, [camera], tmp_path, width_px=64, height_px=48, engine="WORKBENCH", alpha=False)[0]
     image = read_png(view.image_path)[..., :3]
     assert image.shape == (48, 64, 3)
     assert image[24, 32].mean() != pytest.approx(image[0, 0].mean(), abs=0.02)

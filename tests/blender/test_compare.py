@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Marks and the wipe by pixels; stepping through the photographs' cameras; the report page."""
 
+import json
+from pathlib import Path
+
 import bpy
 import numpy as np
 import pytest
@@ -45,38 +48,76 @@ def with_gpu(egl):
 
 
 def save_png(module, path, pixels):
-    path.write_bytes(module("blender_addon.scene.png").png_bytes(pixels))
+    Path(path).write_bytes(module("blender_addon.scene.png").png_bytes(pixels))
 
 
-def test_the_photograph_ends_at_the_wipe(module, with_gpu, tmp_path):
+@pytest.fixture
+def wiped(module, with_gpu, tmp_path):
+    """What a photograph [H, W, 3] drawn by half over a 64 x 64 view looks like."""
     overlay = module("blender_addon.draw.compare_overlay")
+
+    def draw(picture, camera, distortion):
+        save_png(module, tmp_path / "a.png", picture)
+        return with_gpu(lambda: paint_wiped(overlay, tmp_path / "a.png", camera, distortion))
+    return draw
+
+
+def paint_wiped(overlay, path, camera, distortion):
+    import gpu
+
+    image = bpy.data.images.load(str(path))
+    target = gpu.types.GPUOffScreen(64, 64, format="RGBA32F")
+    pixels = np.zeros((64, 64, 4), np.float32)
+    to_region = Matrix(((1 / 32, 0, 0, -1), (0, 1 / 32, 0, -1), (0, 0, 1, 0), (0, 0, 0, 1)))
+    with target.bind():
+        framebuffer = gpu.state.active_framebuffer_get()
+        framebuffer.clear(color=(0.0, 0.0, 0.0, 0.0))
+        with gpu.matrix.push_pop(), gpu.matrix.push_pop_projection():
+            gpu.matrix.load_matrix(Matrix())
+            gpu.matrix.load_projection_matrix(to_region)
+            overlay.paint_photograph(overlay.photograph_shader(), image,
+                                     np.float64([[8, 8], [56, 8], [8, 56], [56, 56]]), 0.5, camera, distortion)
+        framebuffer.read_color(0, 0, 64, 64, 4, 0, "FLOAT", data=gpu.types.Buffer("FLOAT", pixels.shape, pixels))
+    return pixels
+
+
+def linear(colour):
+    return ((np.array(colour) / 255 + 0.055) / 1.055) ** 2.4
+
+
+def camera_of_48_px(module):
+    intrinsics = np.array([[40.0, 0, 24], [0, 40, 24], [0, 0, 1]])
+    return module("interngs.scene.cameras").Camera(intrinsics, np.eye(4), 48, 48)
+
+
+def test_the_photograph_ends_at_the_wipe(module, wiped):
     picture = np.zeros((16, 16, 3), np.uint8)
     picture[:8], picture[8:] = (200, 100, 50), (20, 220, 120)        # upper and lower half
-    save_png(module, tmp_path / "a.png", picture)
-
-    def work():
-        import gpu
-
-        image = bpy.data.images.load(str(tmp_path / "a.png"))
-        target = gpu.types.GPUOffScreen(64, 64, format="RGBA32F")
-        pixels = np.zeros((64, 64, 4), np.float32)
-        with target.bind():
-            framebuffer = gpu.state.active_framebuffer_get()
-            framebuffer.clear(color=(0.0, 0.0, 0.0, 0.0))
-            with gpu.matrix.push_pop(), gpu.matrix.push_pop_projection():
-                gpu.matrix.load_matrix(Matrix())
-                gpu.matrix.load_projection_matrix(Matrix(((1 / 32, 0, 0, -1), (0, 1 / 32, 0, -1), (0, 0, 1, 0),
-                                                          (0, 0, 0, 1))))
-                overlay.paint_photograph(overlay.photograph_shader(), image,
-                                         np.float64([[8, 8], [56, 8], [8, 56], [56, 56]]), 0.5)
-            framebuffer.read_color(0, 0, 64, 64, 4, 0, "FLOAT", data=gpu.types.Buffer("FLOAT", pixels.shape, pixels))
-        return pixels
-
-    pixels = with_gpu(work)
+    pixels = wiped(picture, camera_of_48_px(module), module("interngs.scene.capture").Distortion())
     assert pixels[32, 40:, 3].max() == 0 and pixels[4, :, 3].max() == 0, "right of the wipe and outside: untouched"
     for row, colour in ((48, (200, 100, 50)), (16, (20, 220, 120))):
-        linear = ((np.array(colour) / 255 + 0.055) / 1.055) ** 2.4
-        np.testing.assert_allclose(pixels[row, 20, :3], linear, atol=0.01)
+        np.testing.assert_allclose(pixels[row, 20, :3], linear(colour), atol=0.01)
+
+
+@pytest.mark.parametrize("strength", [-0.3, 0.3])
+def test_the_wipe_shows_the_photograph_without_its_lens(module, wiped, strength):
+    """A straight line bent by the lens is drawn straight; where the photograph shows nothing, the wipe is black."""
+    capture, lens = module("interngs.scene.capture"), module("blender_addon.scene.distortion")
+    camera, distortion = camera_of_48_px(module), capture.Distortion("SIMPLE_RADIAL", (strength,))
+    scale, at = 10, 6.0                                # a line 6 px from the left of the pinhole picture
+    along = np.stack([np.full(4000, at), np.linspace(-20, 68, 4000)], axis=-1)
+    bent = lens.photograph_pixels(camera, distortion, along) * scale
+    bent = bent[np.isfinite(bent).all(axis=1)].round().astype(int)
+    picture = np.full((48 * scale, 48 * scale, 3), (40, 80, 160), np.uint8)
+    for x, y in bent[((bent > 6) & (bent < 48 * scale - 6)).all(axis=1)]:
+        picture[y - 4:y + 5, x - 4:x + 5] = 255
+    pixels = wiped(picture, camera, distortion)
+    rows = np.arange(16, 48)
+    brightest = pixels[rows, 8:28, 0].argmax(axis=1)
+    assert np.abs(brightest + 0.5 - at).max() <= 1.0, "straight, and where the pinhole camera sees it"
+    corner = pixels[9, 9, :3]
+    np.testing.assert_allclose(corner, linear((40, 80, 160)) if strength < 0 else 0, atol=0.02)
+    assert pixels[9, 9, 3] == 1
 
 
 def test_marks_are_drawn_in_their_filters_colours(module, with_gpu):
@@ -186,6 +227,42 @@ def test_the_report_page_measures_what_is_there(photographs, tmp_path):
     moved = [float(each.split(" dB")[0].split()[-1]) for each in path.read_text().split("<h3>")[1:]]
     assert max(moved) < 35
     assert not [each for each in bpy.data.images if each.users == 0 and each.name.startswith("view")]
+
+
+def test_the_report_compares_with_the_undistorted_photograph(module, photographs, tmp_path):
+    lens = module("interngs.scene.capture").Distortion("OPENCV", (-1.0, 0.3, 0.02, -0.02))
+    path = tmp_path / "page.html"
+    for row in photographs:
+        row.distortion = json.dumps({"model": lens.model, "parameters": list(lens.parameters)})
+
+    def figures():
+        assert bpy.ops.interngs.report_page(filepath=str(path), width_px=96) == {"FINISHED"}
+        return [float(each.split(" dB")[0].split()[-1]) for each in path.read_text().split("<h3>")[1:]]
+
+    wrong = figures()
+    bend(module, photographs, lens, scale=4)
+    right = figures()
+    assert min(right) > 35 and (np.array(right) > np.array(wrong) + 3).all(), (wrong, right)
+
+
+def bend(module, photographs, lens, scale):
+    """Photographs of the splat as ``lens`` takes them: pixels of a pinhole picture that sees more."""
+    distortion, splats = module("blender_addon.scene.distortion"), module("blender_addon.scene.splat_object")
+    gaussians = splats.read(bpy.data.objects["fern"])
+    for row in photographs:
+        camera = module("blender_addon.scene.photographs").camera_of_row(bpy.context.scene, row)
+        large = camera.resized(camera.width_px * scale, camera.height_px * scale)
+        wide = type(large)(large.K + np.array([[0, 0, 100], [0, 0, 100], [0, 0, 0]]), large.camera_from_world,
+                           large.width_px + 200, large.height_px + 200)      # the lens sees beyond the pinhole's frame
+        drawn = module("interngs.scene.thumbnail").render_by_numpy(gaussians, wide)
+        drawn = drawn[..., :3] * drawn[..., 3:]
+        u, v = np.meshgrid(np.arange(large.width_px) + 0.5, np.arange(large.height_px) + 0.5)
+        wanted = found = np.stack([u, v], axis=-1)
+        for _ in range(30):                                 # invert the lens by fixed-point steps
+            found = found + (wanted - distortion.photograph_pixels(large, lens, found))
+        x, y = np.floor(found[..., 0] + 100).astype(int), np.floor(found[..., 1] + 100).astype(int)
+        picture = drawn[y.clip(0, len(drawn) - 1), x.clip(0, drawn.shape[1] - 1)]
+        save_png(module, bpy.path.abspath(row.path), np.round(picture * 255).astype(np.uint8))
 
 
 def test_without_photographs_there_is_nothing_to_compare(photographs):

@@ -218,7 +218,7 @@ def test_a_capture_becomes_photographs_with_the_poses_they_were_rendered_at(modu
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
     assert bpy.ops.interngs.capture() == {"FINISHED"}
     rows = settings().photos
-    assert len(rows) == 2 and all(row.depth_path and row.mask_path and row.camera for row in rows)
+    assert len(rows) == 2 and all(row.depth_path and not row.mask_path and row.camera for row in rows)
     assert rows[0].path.startswith("//")
     photographs = module("blender_addon.scene.photographs")
     before = [view.camera.camera_from_world for view in photographs.capture_source(scene).views]

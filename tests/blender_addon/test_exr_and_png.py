@@ -85,9 +85,26 @@ def test_foreign_files_are_refused(exr, input_error, tmp_path):
         exr.read_channel(tmp_path / "b.exr", "Normal.X")
 
 
-def test_a_grey_png_is_read_back_by_another_library(addon_module, tmp_path):
+@pytest.mark.parametrize("shape", [(17, 33), (9, 5, 3), (5, 9, 4)])
+def test_a_png_is_read_back_by_another_library(addon_module, tmp_path, shape):
     from PIL import Image
 
-    pixels = np.random.default_rng(1).integers(0, 256, (17, 33), np.uint8)
-    addon_module("blender_addon.scene.png").write_grey_png(tmp_path / "m.png", pixels)
+    pixels = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    (tmp_path / "m.png").write_bytes(addon_module("blender_addon.scene.png").png_bytes(pixels))
     assert np.array_equal(np.asarray(Image.open(tmp_path / "m.png")), pixels)
+
+
+def test_another_librarys_tga_is_read(addon_module, input_error, tmp_path):
+    from PIL import Image
+
+    read_tga = addon_module("blender_addon.scene.tga").read_tga
+    pixels = np.random.default_rng(2).integers(0, 256, (6, 11, 3), np.uint8)
+    for orientation in (1, -1):     # uppermost row first, or last
+        Image.fromarray(pixels).save(tmp_path / "a.tga", orientation=orientation)
+        assert np.array_equal(read_tga(tmp_path / "a.tga"), pixels)
+    data = (tmp_path / "a.tga").read_bytes()
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "b.tga")
+    for refused in (data[:9], data[:100], (tmp_path / "b.tga").read_bytes()):
+        (tmp_path / "c.tga").write_bytes(refused)
+        with pytest.raises(input_error, match="plain image"):
+            read_tga(tmp_path / "c.tga")

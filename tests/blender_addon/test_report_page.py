@@ -12,7 +12,8 @@ from PIL import Image
 def compared(addon_module, name, held_out, error):
     photo = np.full((6, 8, 3), 0.5, np.float32)
     photo[0, 0] = (1, 0, 0)
-    return addon_module("blender_addon.scene.report_page").Compared(name, held_out, photo, photo - np.float32(error))
+    return addon_module("blender_addon.scene.report_page").Compared(
+        name, held_out, photo, photo - np.float32(error), np.ones((6, 8), bool))
 
 
 def test_the_page(addon_module):
@@ -32,3 +33,11 @@ def test_the_page(addon_module):
 
 def test_equal_pictures_have_no_end_of_decibels(addon_module):
     assert compared(addon_module, "a", True, 0.0).psnr_db == float("inf")
+
+
+def test_what_the_photograph_does_not_show_is_not_compared(addon_module):
+    photo, seen = np.zeros((6, 8, 3), np.float32), np.zeros((6, 8), bool)
+    seen[:3] = True
+    splat = np.where(seen[..., None], np.float32(0.1), np.float32(1.0))
+    each = addon_module("blender_addon.scene.report_page").Compared("a", True, photo, splat, seen)
+    assert abs(each.psnr_db - 20) < 1e-4
