@@ -167,6 +167,53 @@ def test_several_files_as_a_drop_gives_them(splats, make, tmp_path):
     assert {".ply", ".spz", ".splat", ".glb", ".usda", ".ksplat"} <= set(handler.bl_file_extensions.split(";"))
 
 
+@pytest.fixture
+def over_view():
+    """Context of the mouse over a region of the 3D view."""
+    window = bpy.context.window_manager.windows[0]
+    area = next(each for each in window.screen.areas if each.type == "VIEW_3D")
+
+    def override(kind="WINDOW", **more):
+        region = next(each for each in area.regions if each.type == kind)
+        return bpy.context.temp_override(**({"window": window, "area": area, "region": region} | more))
+    return override
+
+
+@pytest.mark.parametrize("ending", [".spz", ".splat"])
+def test_files_dropped_by_blender_itself(splats, make, over_view, tmp_path, ending):
+    make(10)
+    for name in ("a", "b"):
+        bpy.ops.interngs.export_splats(filepath=str(tmp_path / f"{name}{ending}"))
+    dropped = {"directory": str(tmp_path), "files": [{"name": f"a{ending}"}, {"name": f"b{ending}"}]}
+    with over_view():
+        bpy.ops.wm.drop_import_file("INVOKE_DEFAULT", **dropped)
+    assert {"a", "b"} <= {each.name for each in bpy.data.objects}
+    assert all(len(splats.read(bpy.data.objects[name])) == 10 for name in ("a", "b"))
+
+
+def test_a_ply_dropped_where_blenders_own_importer_wants_it_too(splats, make, over_view, tmp_path):
+    """Blender asks which importer to take; it then invokes ours with the folder and the names."""
+    make(10)
+    bpy.ops.interngs.export_splats(filepath=str(tmp_path / "a.ply"))
+    handler = bpy.types.INTERNGS_FH_splats
+    with over_view():
+        assert handler.poll_drop(bpy.context)
+        category, name = handler.bl_import_operator.split(".")
+        operator = getattr(getattr(bpy.ops, category), name)
+        assert {"directory", "files"} <= set(operator.get_rna_type().properties.keys())
+        assert operator("INVOKE_DEFAULT", directory=str(tmp_path), files=[{"name": "a.ply"}]) == {"FINISHED"}
+    assert len(splats.read(bpy.data.objects["a"])) == 10
+
+
+def test_drops_elsewhere_are_left_to_others(over_view):
+    handler, photos = bpy.types.INTERNGS_FH_splats, bpy.types.INTERNGS_FH_photos
+    with over_view("UI"):
+        assert not handler.poll_drop(bpy.context) and photos.poll_drop(bpy.context)
+    area = next(each for each in bpy.context.window_manager.windows[0].screen.areas if each.type == "OUTLINER")
+    with over_view(area=area, region=area.regions[-1]):
+        assert not handler.poll_drop(bpy.context) and not photos.poll_drop(bpy.context)
+
+
 def test_what_is_not_kept_is_said(module, make):
     words = module("blender_addon.ops.splat_files").losses_in_words
     by_name = {each.name: each for each in module("interngs.formats.registry").FORMATS}
