@@ -8,8 +8,8 @@ import threading
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import zmq
@@ -17,7 +17,14 @@ import zmq
 from interngs.errors import InternGSError
 from interngs.wire.codec import encode
 from interngs.wire.errors import ErrorInfo, ServiceError, WireError
-from interngs.wire.limits import BULK_FRAME_BYTES, CHUNK_BYTES, CREDIT, FETCH_BYTES
+from interngs.wire.limits import (
+    BULK_FRAME_BYTES,
+    CHUNK_BYTES,
+    CHUNK_MOST_BYTES,
+    CREDIT,
+    FETCH_BYTES,
+    FETCH_WHOLE_BYTES,
+)
 from interngs.wire.messages import (
     BulkHello,
     BulkReady,
@@ -43,7 +50,9 @@ _LOG = logging.getLogger(__name__)
 _IN_FLIGHT_PER_PEER = 8 << 20
 """Bytes handed to the socket for one client and not yet taken by the system: what a slow reader can hold."""
 _IN_FLIGHT = 24 << 20
-"""The same for all clients; past it each still gets one range at a time, so that slow readers cannot starve others."""
+"""The same for all clients; past it each still gets one range at a time, cut to ``FETCH_WHOLE_BYTES``, so that slow
+readers can neither starve others nor hold more."""
+_BUFFER_BYTES = (64 << 10, FETCH_WHOLE_BYTES, FETCH_BYTES)
 _OPEN_FILES = 64
 _TICK_S = 0.5
 _BLOCKED_POLL_MS = 1
@@ -52,19 +61,41 @@ _HELLO_FIRST = ErrorInfo("hello-first", "The server does not know this connectio
 
 @dataclass(eq=False)
 class _Peer:
-    """A bulk connection.  ``wanted``: ranges asked for and not sent yet; ``sent``: trackers of what is in flight."""
+    """A bulk connection.  ``wanted``: ranges asked for and not sent yet; ``sent``: what is in flight."""
 
     routing_id: bytes
     session: Session
     wanted: deque[tuple[Fetch, str]] = field(default_factory=deque)
-    sent: deque[tuple[zmq.MessageTracker, int]] = field(default_factory=deque)
+    sent: deque[tuple[zmq.MessageTracker, bytearray, int]] = field(default_factory=deque)
     in_flight: int = 0
-    allowed: set[str] = field(default_factory=set)
 
-    def settle(self) -> None:
+    def settle(self, buffers: Buffers) -> None:
         """Forget what the system has taken."""
         while self.sent and self.sent[0][0].done:
-            self.in_flight -= self.sent.popleft()[1]
+            _, buffer, length = self.sent.popleft()
+            self.in_flight -= length
+            buffers.give_back(buffer)
+
+
+class Buffers:
+    """Memory of ranges on their way out, used again: fresh pages would cost more than the copy into them."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[bytearray]] = {}
+
+    def take(self, length: int) -> bytearray:
+        """A buffer of at least ``length`` bytes."""
+        size = next(step for step in _BUFFER_BYTES if step >= length)
+        free = self._free.get(size)
+        return free.pop() if free else bytearray(size)
+
+    def give_back(self, buffer: bytearray) -> None:
+        """Keep a buffer that nobody uses any more."""
+        self._free.setdefault(len(buffer), []).append(buffer)
+
+    def drop(self) -> None:
+        """Give the memory back to the system."""
+        self._free.clear()
 
 
 class BulkLane:
@@ -76,7 +107,8 @@ class BulkLane:
         self._outbox = Outbox()
         self._stopping = threading.Event()
         self._peers: OrderedDict[bytes, _Peer] = OrderedDict()
-        self._files: OrderedDict[str, tuple[BinaryIO, int]] = OrderedDict()
+        self._files: OrderedDict[str, tuple[FileIO, int]] = OrderedDict()
+        self._buffers = Buffers()
         port = config.bulk_port
         if port is None:
             port = control_port + 1 if config.port else 0
@@ -135,7 +167,8 @@ class BulkLane:
             session = self._sessions.by_token(message.session, user)
             if session is not None:
                 self._peers[routing_id] = _Peer(routing_id, session)
-                send(self._router, routing_id, BulkReady(CHUNK_BYTES, CREDIT), request_id, session.protocol)
+                ready = BulkReady(CHUNK_BYTES, CREDIT, FETCH_BYTES)
+                send(self._router, routing_id, ready, request_id, session.protocol)
                 return
         if peer is None or peer.session.gone or peer.session.user != user:
             send(self._router, routing_id, Failure(*_of(_HELLO_FIRST)), request_id, envelope.protocol)
@@ -177,7 +210,7 @@ class BulkLane:
 
     def _take_chunk(self, peer: _Peer, message: UploadChunk, request_id: str) -> None:
         owner, sha256 = peer.session.owner, check_sha256(message.sha256)
-        if message.payload.dtype != np.uint8 or message.payload.ndim != 1 or len(message.payload) > FETCH_BYTES:
+        if message.payload.dtype != np.uint8 or message.payload.ndim != 1 or len(message.payload) > CHUNK_MOST_BYTES:
             raise WireError("A chunk is no run of bytes.")
         if not self._uploads.is_announced(owner, sha256):
             # Another connection of this owner finished it: the client asks anew.
@@ -200,7 +233,7 @@ class BulkLane:
         """Send ranges to all clients in turn, as far as the memory bounds allow."""
         total = 0
         for peer in self._peers.values():
-            peer.settle()
+            peer.settle(self._buffers)
             total += peer.in_flight
         progress = True
         while progress:
@@ -208,19 +241,19 @@ class BulkLane:
             for peer in list(self._peers.values()):
                 fits = peer.in_flight < _IN_FLIGHT_PER_PEER and total < _IN_FLIGHT
                 if peer.wanted and (fits or not peer.in_flight):
-                    total += self._send_range(peer)
+                    total += self._send_range(peer, FETCH_BYTES if total < _IN_FLIGHT else FETCH_WHOLE_BYTES)
                     progress = True
 
-    def _send_range(self, peer: _Peer) -> int:
-        """Send a client's next range; gives its bytes."""
+    def _send_range(self, peer: _Peer, most: int) -> int:
+        """Send a client's next range, or its first ``most`` bytes; gives the bytes sent."""
         wanted, request_id = peer.wanted.popleft()
         try:
-            payload, total = self._read(peer, wanted)
+            buffer, length, total = self._read(peer, wanted, most)
         except InternGSError as error:
             self._answer(peer, Failure(error.code, error.cause, error.remedy), request_id)
             return 0
-        header, body = encode(Chunk(wanted.name, wanted.offset, total, np.frombuffer(payload, np.uint8)), request_id,
-                              peer.session.protocol)
+        payload = np.frombuffer(buffer, np.uint8, length)
+        header, body = encode(Chunk(wanted.name, wanted.offset, total, payload), request_id, peer.session.protocol)
         try:
             self._router.send_multipart([peer.routing_id, header], zmq.NOBLOCK | zmq.SNDMORE)
             tracker = self._router.send(body, zmq.NOBLOCK, copy=False, track=True)
@@ -229,27 +262,35 @@ class BulkLane:
                 raise
             self._drop(peer)
             return 0
-        peer.sent.append((tracker, len(payload)))
-        peer.in_flight += len(payload)
-        if wanted.offset + len(payload) == total and wanted.name.startswith("blob:"):
+        peer.sent.append((tracker, buffer, length))
+        peer.in_flight += length
+        if wanted.offset + length == total and wanted.name.startswith("blob:"):
             self.service.post_fetched(peer.session.owner, wanted.name.removeprefix("blob:"))
-        return len(payload)
+        return length
 
-    def _read(self, peer: _Peer, wanted: Fetch) -> tuple[bytes, int]:
-        """The bytes of a range and the size of the whole object.
+    def _read(self, peer: _Peer, wanted: Fetch, most: int) -> tuple[bytearray, int, int]:
+        """A buffer that begins with the range's first bytes, how many they are, and the size of the whole object.
 
         Raises:
-            InternGSError: no such object for this owner, or no such range.
+            InternGSError: no such object for this owner, or no such range, or the disk fails.
         """
         if not 0 < wanted.length <= FETCH_BYTES or wanted.offset < 0:
             raise WireError("A range is empty or too long.")
         file, size = self._open_object(peer, wanted.name)
         if wanted.offset + wanted.length > size:
             raise WireError("A range ends behind its object.")
-        file.seek(wanted.offset)
-        return file.read(wanted.length), size
+        length = min(wanted.length, most)
+        buffer = self._buffers.take(length)
+        try:
+            file.seek(wanted.offset)
+            got = file.readinto(memoryview(buffer)[:length])
+        except OSError as error:
+            raise _UNREADABLE from error
+        if got != length:
+            raise _UNREADABLE
+        return buffer, length, size
 
-    def _open_object(self, peer: _Peer, name: str) -> tuple[BinaryIO, int]:
+    def _open_object(self, peer: _Peer, name: str) -> tuple[FileIO, int]:
         kind, _, rest = name.partition(":")
         key = f"{peer.session.owner}\0{name}"
         if key in self._files:
@@ -262,7 +303,7 @@ class BulkLane:
         else:
             raise WireError("An object's name is of unknown kind.")
         try:
-            file = path.open("rb")
+            file = path.open("rb", buffering=0)
         except FileNotFoundError as error:
             raise _GONE if kind == "preview" else _MISSING from error
         size = file.seek(0, 2)
@@ -295,6 +336,7 @@ class BulkLane:
         if not any(peer.wanted for peer in self._peers.values()):
             while self._files:
                 self._files.popitem()[1][0].close()
+            self._buffers.drop()
 
     def _drop(self, peer: _Peer) -> None:
         self._peers.pop(peer.routing_id, None)
@@ -305,4 +347,5 @@ def _of(error: ErrorInfo) -> tuple[str, str, str]:
 
 
 _MISSING = ServiceError("blob-missing", "There is no such file on this server.", "Ask for the job again.")
+_UNREADABLE = ServiceError("internal", "The server could not read a file of this job.", "Tell who runs the server.")
 _GONE = ServiceError("preview-gone", "The preview was replaced by a newer one.", "Take the newest.")

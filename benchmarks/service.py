@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,15 +25,18 @@ from typing import Any
 import numpy as np
 import zmq
 from PIL import Image
+from raw_pyzmq import compare, hash_seconds, raw_pyzmq
 
 from interngs.link import CaptureSource, Link, ViewSource
+from interngs.link.downloads import Download
 from interngs.link.local_backend import LocalBackend
 from interngs.link.updates import PreviewArrived, StateChanged
 from interngs.scene.cameras import Camera
 from interngs.wire.codec import decode, encode
+from interngs.wire.errors import ErrorInfo
 from interngs.wire.limits import FETCH_BYTES
 from interngs.wire.messages import Hello, Ping, Pong
-from interngs.wire.records import JobInfo
+from interngs.wire.records import JobInfo, PreviewInfo
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIPELINES = Path(__file__).resolve().parent / "service_pipelines"
@@ -67,12 +69,6 @@ def server_process(folder: Path) -> Iterator[LocalBackend]:
         yield backend
     finally:
         backend.stop(20.0)
-
-
-def cpu_seconds(process: int) -> float:
-    """Processor time that a process has used."""
-    fields = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -120,92 +116,56 @@ def wait_for(link: Link, job: JobInfo, *states: str) -> JobInfo:
 
 # ---- transfer --------------------------------------------------------------------------------------------------------
 
-def _raw_sender(endpoint: str, size: int, rounds: int) -> None:
-    """Raw pyzmq: send ``size`` bytes in frames of the service's size, once for each word received."""
-    context = zmq.Context()
-    data = memoryview(np.random.default_rng(0).integers(0, 256, size, np.uint8).tobytes())
-    peer = context.socket(zmq.DEALER)
-    peer.connect(endpoint)
-    for _ in range(rounds):
-        peer.recv()
-        for begin in range(0, size, FETCH_BYTES):
-            peer.send(data[begin:begin + FETCH_BYTES], copy=False)
-    peer.recv()
-    context.destroy(linger=0)
-
-
-def raw_seconds(size: int, rounds: int) -> list[float]:
-    """Seconds that raw pyzmq takes to bring ``size`` bytes from another process."""
-    context = zmq.Context()
-    peer = context.socket(zmq.DEALER)
-    port = peer.bind_to_random_port("tcp://127.0.0.1")
-    process = multiprocessing.get_context("spawn").Process(
-        target=_raw_sender, args=(f"tcp://127.0.0.1:{port}", size, rounds))
-    process.start()
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        peer.send(b"go")
-        received = 0
-        while received < size:
-            received += len(peer.recv(copy=False).buffer)
-        times.append(time.perf_counter() - began)
-    peer.send(b"end")
-    process.join()
-    context.destroy(linger=0)
-    return times
-
-
-def children_seconds() -> float:
-    """Processor time of the child processes that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def measure_transfer(folder: Path, rounds: int = 7) -> None:
-    """One million Gaussians: the SH 3 result and the SH 0 preview."""
+def measure_transfer(folder: Path, rounds: int = 9) -> None:
+    """One million Gaussians: the SH 3 result and the SH 0 preview, in turn with raw pyzmq; the first round is thrown
+    away."""
     with server_process(folder) as backend, client(backend.wait_until_ready(WAIT_S), folder) as link:
         job = link.submit(capture_of(folder / "photos"), settings(2, MILLION)).result(WAIT_S)
         done = wait_for(link, job, "done")
         assert done.result is not None
-        size = done.result.splat.size_bytes
-        ours, raw = [], []
-        ours_cpu, raw_cpu = [0.0, 0.0], [0.0, 0.0]
-        for _ in range(rounds):
-            began, here, there = time.perf_counter(), time.process_time(), cpu_seconds(backend.process.pid)
-            link.fetch_result(done).result(WAIT_S)
-            ours.append(time.perf_counter() - began)
-            ours_cpu[0] += time.process_time() - here
-            ours_cpu[1] += cpu_seconds(backend.process.pid) - there
-            here, there = time.process_time(), children_seconds()
-            raw += raw_seconds(size, 5)[1:]
-            raw_cpu[0] += (time.process_time() - here) / 5
-            raw_cpu[1] += (children_seconds() - there) / 5
-        report("result, 1 M Gaussians, SH 3", size, ours, raw)
-        per_gb = 1e9 / (size * rounds)
-        print(f"  processor seconds a GB: service {ours_cpu[0] * per_gb:.2f} at the client (hash included), "
-              f"{ours_cpu[1] * per_gb:.2f} at the server; raw pyzmq {raw_cpu[0] * per_gb:.2f} and "
-              f"{raw_cpu[1] * per_gb:.2f} (with the start of its process)")
-
-        shown: list[float] = []
-        for _ in range(rounds):
-            began = time.perf_counter()
-            link.attach(job.job_id, preview_budget=None).result(WAIT_S)
-            while not any(isinstance(update, PreviewArrived) for update in link.poll()):
-                time.sleep(0.0005)
-            shown.append(time.perf_counter() - began)
-            link.detach(job.job_id)
-        size = 20 * MILLION
-        report("preview, 1 M Gaussians, SH 0 (attach, fetch and unpack)", size, shown, raw_seconds(size, rounds))
+        size, process = done.result.splat.size_bytes, backend.process.pid
+        with raw_pyzmq(size, FETCH_BYTES) as raw:
+            print(f"result, 1 M Gaussians, SH 3: {size / 1e6:.0f} MB in frames of {FETCH_BYTES >> 20} MiB, {rounds} "
+                  f"rounds; SHA-256 alone {min(hash_seconds(size) for _ in range(3)) / size * 1e9:.2f} s a GB")
+            compare(raw, size, rounds, {"service, fetch_result (kept and hashed)":
+                                        lambda: link.fetch_result(done).result(WAIT_S)}, process)
+            shown = newest_preview(link, job.job_id)
+            print(f"preview, 1 M Gaussians, SH 0: {shown.size_bytes / 1e6:.0f} MB")
+            compare(raw, shown.size_bytes, 3 * rounds, {
+                "service, the bytes (kept)": lambda: fetch_preview(link, job.job_id, shown),
+                "service, attach to Gaussians in hand": lambda: attach_and_show(link, job.job_id)}, process)
 
 
-def report(title: str, size: int, ours: list[float], raw: list[float]) -> None:
-    """Print the rates of the medians and their ratio."""
-    mine, theirs = statistics.median(ours), statistics.median(raw)
-    print(f"{title}: {size / 1e6:.0f} MB; service {size / mine / 1e6:.0f} MB/s, "
-          f"raw pyzmq {size / theirs / 1e6:.0f} MB/s, ratio {theirs / mine:.2f}; "
-          f"best {size / min(ours) / 1e6:.0f} against {size / min(raw) / 1e6:.0f}, "
-          f"ratio {min(raw) / min(ours):.2f}")
+def newest_preview(link: Link, job_id: str) -> PreviewInfo:
+    """The newest preview of a job."""
+    link.poll(10_000)
+    link.attach(job_id, preview_budget=None).result(WAIT_S)
+    while True:
+        for update in link.poll():
+            if isinstance(update, PreviewArrived):
+                return update.info
+        time.sleep(0.01)
+
+
+def fetch_preview(link: Link, job_id: str, preview: PreviewInfo) -> None:
+    """Download a preview as the link does, without unpacking it."""
+    arrived = threading.Event()
+
+    def refused(error: ErrorInfo) -> None:
+        raise error.to_error()
+
+    # Past the public calls, which always unpack.
+    link._engine.post(lambda: link._engine.downloads.add(Download(
+        f"preview:{job_id}:{preview.number}", preview.size_bytes, len, lambda size: arrived.set(), refused)))
+    arrived.wait(WAIT_S)
+
+
+def attach_and_show(link: Link, job_id: str) -> None:
+    """Attach to a job and wait for its preview's Gaussians."""
+    link.detach(job_id)
+    link.attach(job_id, preview_budget=None).result(WAIT_S)
+    while not any(isinstance(update, PreviewArrived) for update in link.poll()):
+        time.sleep(0.0005)
 
 
 # ---- answers, memory -------------------------------------------------------------------------------------------------

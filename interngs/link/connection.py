@@ -12,7 +12,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from ..wire.codec import Envelope, decode, encode
 from ..wire.errors import ErrorInfo, WireError
-from ..wire.limits import BULK_FRAME_BYTES, CONTROL_FRAME_BYTES
+from ..wire.limits import CHUNK_FRAME_BYTES, CONTROL_FRAME_BYTES
 from ..wire.messages import Message
 from ..wire.version import PROTOCOL, PROTOCOL_MIN
 from .address import format_address
@@ -75,7 +75,7 @@ class Connection:
 
     def open_bulk(self, port: int) -> None:
         """Open the bulk lane."""
-        self.bulk = self._open(port, BULK_FRAME_BYTES)
+        self.bulk = self._open(port, CHUNK_FRAME_BYTES)
         self.bulk.connect(format_address(self._host, port))
 
     def send_hello(self, message: Message, request_id: str) -> None:
@@ -113,8 +113,7 @@ class Connection:
     def trouble(self) -> Trouble | None:
         """What the monitor has seen since the last call, if the connection ended."""
         found: Trouble | None = Trouble() if self._broken else None
-        while self._monitor.poll(0):
-            event = int(recv_monitor_message(self._monitor)["event"])
+        while (event := self._monitor_event()) is not None:
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 return Trouble(KEY_REFUSED)
             if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
@@ -124,6 +123,12 @@ class Connection:
                 return Trouble(HANDSHAKE_CUT if self._server_key is None else HANDSHAKE_BROKEN)
             found = Trouble()
         return found
+
+    def _monitor_event(self) -> int | None:
+        try:
+            return int(recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"])
+        except zmq.Again:
+            return None
 
     def close(self) -> None:
         """Close every socket; unsent messages are dropped."""

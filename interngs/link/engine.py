@@ -16,8 +16,9 @@ from typing import Any
 import zmq
 
 from ..errors import InternGSError
+from ..scene.gaussians import Gaussians
 from ..wire import limits
-from ..wire.errors import ErrorInfo, ServiceError, WireError
+from ..wire.errors import ErrorInfo, ServiceError
 from ..wire.messages import (
     Attach,
     Attached,
@@ -42,9 +43,10 @@ from ..wire.messages import (
     Welcome,
 )
 from ..wire.previews import read_preview
-from ..wire.records import PreviewInfo, ServerInfo
+from ..wire.records import ServerInfo
 from ..wire.version import PROTOCOL, PROTOCOL_MIN
 from .address import is_loopback, parse_address
+from .beside import Beside
 from .connection import HANDSHAKE_BROKEN, HANDSHAKE_CUT, Connection
 from .downloads import Download, Downloads
 from .keys import ClientFiles
@@ -76,9 +78,12 @@ class Engine:
         self.requests = Requests()
         self.uploads = Uploads(lambda job, done, total: mailbox.put(TransferChanged(job, "upload", done, total)),
                                lambda job, error: mailbox.put(TransferFailed(job, "upload", error)))
-        self.downloads = Downloads()
+        self.arrivals = Beside("interngs-link-arrivals")
+        self.downloads = Downloads(self.arrivals.do, self.post)
         self._posted: deque[Callable[[], None]] = deque()
         self._wake = Wake()
+        self._idle_poller = zmq.Poller()
+        self._idle_poller.register(self._wake.fileno(), zmq.POLLIN)
         self._stopping = threading.Event()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._connection: Connection | None = None
@@ -125,6 +130,7 @@ class Engine:
             self._goodbye()
             self._drop_connection()
             self._context.destroy(linger=0)
+            self.arrivals.stop()
             self._set_state(phase="closed", retry_at_s=None, error=ErrorInfo.of(CLOSED))
             self._do_posted()
             self.requests.fail_all(CLOSED)
@@ -132,12 +138,8 @@ class Engine:
             self._wake.close()
 
     def _turn(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._wake.fileno(), zmq.POLLIN)
         connection = self._connection
-        if connection is not None:
-            for opened, events in connection.poller.sockets:
-                poller.register(opened, events)
+        poller = self._idle_poller if connection is None else connection.poller
         ready = dict(poller.poll(int(1000 * self._poll_s()) + 1))
         if self._wake.fileno() in ready:
             self._wake.clear()
@@ -205,6 +207,7 @@ class Engine:
                 raise ServiceError("key-refused", f"This computer has no key for {self.state.address}.",
                                    "Pair with it: run 'interngs-backend keys pair' there and enter the line it prints.")
             self._connection = Connection(self._context, host, port, keys, server_key)
+            self._connection.poller.register(self._wake.fileno(), zmq.POLLIN)
             self._hello_id = secrets.token_hex(16)
             self._connection.send_hello(Hello(PROTOCOL_MIN, PROTOCOL, client_id, self._client_name, self._version),
                                         self._hello_id)
@@ -352,7 +355,8 @@ class Engine:
     def _on_bulk(self, message: Message, request_id: str) -> None:
         if isinstance(message, BulkReady):
             self._bulk_credit = max(1, min(message.credit, limits.CREDIT))
-            self.uploads.chunk_bytes = max(1, min(message.chunk_bytes, limits.FETCH_BYTES))
+            self.uploads.chunk_bytes = max(1, min(message.chunk_bytes, limits.CHUNK_MOST_BYTES))
+            self.downloads.agree(message.fetch_bytes)
         elif isinstance(message, (UploadState, Failure)) and self.uploads.on_answer(request_id, message):
             return
         elif isinstance(message, (Chunk, Failure)):
@@ -405,25 +409,20 @@ class Engine:
         watch, info = offered
         self._preview_active = True
 
-        def finished(data: bytearray) -> None:
+        def finished(gaussians: Gaussians) -> None:
             self._preview_active = False
-            self._show(watch.job_id, info, data)
+            if watch.job_id in self.watches.by_job:
+                self.mailbox.put(PreviewArrived(watch.job_id, info, gaussians))
 
         def failed(error: ErrorInfo) -> None:
             self._preview_active = False
-            if error.code != "preview-gone":
+            if error.code == "bad-message":
+                self.mailbox.put(TransferFailed(watch.job_id, "download", error))
+            elif error.code != "preview-gone":
                 _LOG.info("a preview was not fetched: %s", error.cause)
 
         self.downloads.add(Download(f"preview:{watch.job_id}:{info.number}", preview_bytes(info, watch.budget),
-                                    finished, failed))
-
-    def _show(self, job_id: str, info: PreviewInfo, data: bytearray) -> None:
-        if job_id not in self.watches.by_job:
-            return
-        try:
-            self.mailbox.put(PreviewArrived(job_id, info, read_preview(data)))
-        except WireError as error:
-            self.mailbox.put(TransferFailed(job_id, "download", ErrorInfo.of(error)))
+                                    read_preview, finished, failed))
 
     def _set_state(self, **changes: Any) -> None:
         before = self.state

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
-import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ from ..wire.records import BlobRef, Health, JobInfo, Preflight, ResultInfo, Sett
 from ..wire.results import read_frames, read_result
 from ..wire.states import Command
 from .address import format_address, parse_address
+from .beside import Beside
 from .downloads import Download
 from .engine import CLOSED, Engine
 from .keys import ClientFiles
@@ -81,11 +82,9 @@ class Link:
         self._engine = Engine(self._files, client_name, __version__, self._mailbox)
         self._client_name = client_name
         self._closing = threading.Event()
-        self._preparing: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._engine.run, name="interngs-link", daemon=True),
-                         threading.Thread(target=self._prepare_in_turn, name="interngs-link-files", daemon=True)]
-        for thread in self._threads:
-            thread.start()
+        self._files_read = Beside("interngs-link-files")
+        self._thread = threading.Thread(target=self._engine.run, name="interngs-link", daemon=True)
+        self._thread.start()
 
     # ---- connection --------------------------------------------------------------------------------------------------
 
@@ -130,11 +129,13 @@ class Link:
     def close(self, timeout_s: float = 2.0) -> bool:
         """End the link's threads; open futures fail with ``link-closed``.  False when a thread did not end in time."""
         self._closing.set()
-        self._preparing.put(None)
+        self._files_read.stop()
         self._engine.stop()
-        for thread in self._threads:
-            thread.join(timeout_s / len(self._threads))
-        return not any(thread.is_alive() for thread in self._threads)
+        deadline_s = time.monotonic() + timeout_s
+        self._thread.join(timeout_s)
+        ended = [beside.join(max(0.0, deadline_s - time.monotonic()))
+                 for beside in (self._files_read, self._engine.arrivals)]
+        return all(ended) and not self._thread.is_alive()
 
     def poll(self, most: int = 256) -> list[Update]:
         """News since the last call, oldest first; at most ``most``."""
@@ -280,36 +281,22 @@ class Link:
         """
         info = _result_of(job)
         future = Future[FetchedResult]()
-        report: dict[str, Any] = {}
 
         def failed(error: ErrorInfo) -> None:
             settle_failed(future, error.to_error())
 
-        def have_splat(data: bytearray) -> None:
-            try:
-                settle(future, FetchedResult(info, read_result(data), report))
-            except WireError as error:
-                settle_failed(future, error)
-
-        def fetch_splat() -> None:
-            self._download(info.splat, have_splat, failed, lambda done, total: self._mailbox.put(
-                TransferChanged(job.job_id, "download", done, total)))
-
-        def have_report(data: bytearray) -> None:
-            try:
-                report.update(json.loads(bytes(data)))
-            except (ValueError, TypeError, RecursionError):
-                failed(ErrorInfo("bad-message", "The result's report is no JSON.", "Report this as a bug."))
-                return
-            fetch_splat()
+        def fetch_splat(report: dict[str, Any]) -> None:
+            self._download(info.splat, read_result,
+                           lambda gaussians: settle(future, FetchedResult(info, gaussians, report)), failed,
+                           self._reporting(job))
 
         def begin() -> None:
             if info.report is None:
-                fetch_splat()
+                fetch_splat({})
             elif info.report.size_bytes > REPORT_BYTES:
                 failed(ErrorInfo("limit-exceeded", "The result's report is too large.", "Report this as a bug."))
             else:
-                self._download(info.report, have_report, failed, lambda done, total: None)
+                self._download(info.report, _read_report, fetch_splat, failed, lambda done, total: None)
 
         self._engine.post(begin)
         return future
@@ -321,16 +308,9 @@ class Link:
             ServiceError: ``no-result`` when the job has none.
         """
         info, future = _result_of(job), Future[dict[int, memoryview]]()
-
-        def have(data: bytearray) -> None:
-            try:
-                settle(future, read_frames(data))
-            except WireError as error:
-                settle_failed(future, error)
-
         self._engine.post(lambda: self._download(
-            info.splat, have, lambda error: settle_failed(future, error.to_error()),
-            lambda done, total: self._mailbox.put(TransferChanged(job.job_id, "download", done, total))))
+            info.splat, read_frames, lambda frames: settle(future, frames),
+            lambda error: settle_failed(future, error.to_error()), self._reporting(job)))
         return future
 
     # ---- inside ------------------------------------------------------------------------------------------------------
@@ -353,13 +333,16 @@ class Link:
         self._engine.request(message, lambda answer: settle(future, convert(answer)),
                              lambda error: settle_failed(future, error))
 
-    def _download(self, blob: BlobRef, finished: Callable[[bytearray], None], failed: Callable[[ErrorInfo], None],
-                  advanced: Callable[[int, int], None]) -> None:
+    def _reporting(self, job: JobInfo) -> Callable[[int, int], None]:
+        return lambda done, total: self._mailbox.put(TransferChanged(job.job_id, "download", done, total))
+
+    def _download(self, blob: BlobRef, read: Callable[[memoryview], Any], finished: Callable[[Any], None],
+                  failed: Callable[[ErrorInfo], None], advanced: Callable[[int, int], None]) -> None:
         if self._engine.state.phase in ("idle", "refused", "closed"):
             failed(ErrorInfo("server-unreachable", "There is no server.", "Connect to one first."))
             return
-        self._engine.downloads.add(Download(f"blob:{blob.sha256}", blob.size_bytes, finished, failed, blob.sha256,
-                                            advanced))
+        self._engine.downloads.add(Download(f"blob:{blob.sha256}", blob.size_bytes, read, finished, failed,
+                                            blob.sha256, advanced))
 
     def _submit(self, ready: PreparedCapture, settings: Settings, title: str, priority: int,
                 preview_budget: int | None, future: Future[JobInfo]) -> None:
@@ -388,11 +371,22 @@ class Link:
         if self._closing.is_set():
             settle_failed(future, CLOSED)
         else:
-            self._preparing.put(work)
+            self._files_read.do(work)
 
-    def _prepare_in_turn(self) -> None:
-        while (work := self._preparing.get()) is not None:
-            work()
+
+def _read_report(data: memoryview) -> dict[str, Any]:
+    """The JSON report of a result.
+
+    Raises:
+        WireError: it is none.
+    """
+    try:
+        report = json.loads(bytes(data))
+    except (ValueError, RecursionError) as error:
+        raise WireError("The result's report is no JSON.") from error
+    if not isinstance(report, dict):
+        raise WireError("The result's report is no JSON object.")
+    return report
 
 
 def _result_of(job: JobInfo) -> ResultInfo:

@@ -31,7 +31,7 @@ CODES: dict[str, str] = {
     "blob-missing": "no such blob for this owner",
     "preview-gone": "that preview was replaced by newer ones",
     "file-changed": "a photo changed on disk while it was being sent (found by the client)",
-    "out-of-memory": "the worker had not enough memory",
+    "out-of-memory": "the worker, or the client for a download, had not enough memory",
     "worker-lost": "the worker ended again and again without an answer",
     "worker-error": "the worker failed for a reason nobody foresaw",
     "result-too-large": "the result has more Gaussians than allowed",

@@ -11,11 +11,17 @@ CONTROL_PORT = 47800
 CONTROL_FRAME_BYTES = 256 << 10
 """Largest frame on the control lane (ZMQ_MAXMSGSIZE and decoder)."""
 CHUNK_BYTES = 512 << 10
-"""Bytes of an upload chunk."""
-FETCH_BYTES = 1 << 20
+"""Bytes of an upload chunk, as a server tells its clients."""
+CHUNK_MOST_BYTES = 1 << 20
+"""Most bytes of one upload chunk."""
+FETCH_BYTES = 4 << 20
 """Most bytes of one download chunk."""
-BULK_FRAME_BYTES = FETCH_BYTES + (64 << 10)
-"""Largest frame on the bulk lane."""
+FETCH_WHOLE_BYTES = 1 << 20
+"""A range of up to so many bytes is answered whole; of a longer one a server may send the first part only."""
+BULK_FRAME_BYTES = CHUNK_MOST_BYTES + (64 << 10)
+"""Largest frame that a server takes on the bulk lane."""
+CHUNK_FRAME_BYTES = FETCH_BYTES + (64 << 10)
+"""Largest frame that a client takes there."""
 CREDIT = 8
 """Unanswered chunks, up or down, that a client may have."""
 

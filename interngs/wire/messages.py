@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .limits import FETCH_WHOLE_BYTES
 from .records import (
     BlobKind,
     BlobRef,
@@ -224,8 +225,11 @@ class BulkHello(Message):
 
 @dataclass(frozen=True)
 class BulkReady(Message):
+    """``fetch_bytes``: the longest range that may be asked for; older servers take ``FETCH_WHOLE_BYTES``."""
+
     chunk_bytes: int
     credit: int
+    fetch_bytes: int = FETCH_WHOLE_BYTES
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import pytest
 from interngs.link.downloads import Download, Downloads
 from interngs.link.sources import BlobSource
 from interngs.link.uploads import Uploads
-from interngs.wire.errors import ErrorInfo
-from interngs.wire.limits import FETCH_BYTES
+from interngs.wire.errors import ErrorInfo, WireError
+from interngs.wire.limits import FETCH_BYTES, FETCH_WHOLE_BYTES
 from interngs.wire.messages import Chunk, Failure, Fetch, UploadChunk, UploadOpen, UploadState
 from interngs.wire.records import BlobRef
 
@@ -157,9 +157,16 @@ class Got:
         self.steps: list[int] = []
 
     def download(self, name: str, size: int, sha256: str | None = None) -> Download:
-        return Download(name, size, lambda data: setattr(self, "data", bytes(data)),
+        return Download(name, size, bytes, lambda data: setattr(self, "data", data),
                         lambda error: setattr(self, "error", error), sha256,
                         lambda done, total: self.steps.append(done))
+
+
+def downloads_here(range_bytes: int = FETCH_BYTES) -> Downloads:
+    """Downloads whose every part runs in the test's own thread."""
+    made = Downloads(lambda work: work(), lambda work: work())
+    made.agree(range_bytes)
+    return made
 
 
 def content(size: int) -> bytes:
@@ -174,7 +181,7 @@ def chunk(data: bytes, message: Fetch) -> Chunk:
 @pytest.mark.parametrize("size", [0, 1, FETCH_BYTES - 1, FETCH_BYTES, FETCH_BYTES + 1, 5 * FETCH_BYTES + 7])
 @pytest.mark.parametrize("order", ["in order", "backwards"])
 def test_an_object_arrives_whole(size, order):
-    data, got, wire, downloads = content(size), Got(), Wire(), Downloads()
+    data, got, wire, downloads = content(size), Got(), Wire(), downloads_here()
     downloads.add(got.download("blob", size, hashlib.sha256(data).hexdigest()))
     for _ in range(20):
         downloads.pump(wire.send, CREDIT)
@@ -186,7 +193,7 @@ def test_an_object_arrives_whole(size, order):
 
 
 def test_a_lost_connection_asks_only_for_what_is_missing():
-    data, got, wire, downloads = content(6 * FETCH_BYTES), Got(), Wire(), Downloads()
+    data, got, wire, downloads = content(6 * FETCH_BYTES), Got(), Wire(), downloads_here()
     downloads.add(got.download("blob", len(data), hashlib.sha256(data).hexdigest()))
     downloads.pump(wire.send, CREDIT)
     for request_id, message in [wire.waiting.pop(0), wire.waiting.pop(1)]:     # the first and the third
@@ -202,8 +209,65 @@ def test_a_lost_connection_asks_only_for_what_is_missing():
     assert got.data == data and sorted(asked) == [1, 3, 4, 5]
 
 
+def test_a_range_answered_in_part_is_asked_for_again_from_where_it_ended():
+    data, got, wire, downloads = content(3 * FETCH_BYTES + 5), Got(), Wire(), downloads_here()
+    downloads.add(got.download("blob", len(data), hashlib.sha256(data).hexdigest()))
+    longest = 0
+    while got.data is None and got.error is None:
+        downloads.pump(wire.send, CREDIT)
+        request_id, message = wire.waiting.pop(0)
+        longest = max(longest, message.length)
+        part = Fetch(message.name, message.offset, min(message.length, FETCH_WHOLE_BYTES))
+        assert downloads.on_answer(request_id, chunk(data, part))
+    assert got.data == data and longest == FETCH_BYTES and got.steps == sorted(got.steps)
+
+
+@pytest.mark.parametrize("told, asked", [(0, FETCH_WHOLE_BYTES), (FETCH_WHOLE_BYTES, FETCH_WHOLE_BYTES),
+                                         (2 << 20, 2 << 20), (1 << 40, FETCH_BYTES)])
+def test_ranges_are_as_long_as_both_sides_take(told, asked):
+    got, wire, downloads = Got(), Wire(), downloads_here(told)
+    downloads.add(got.download("blob", 8 * FETCH_BYTES))
+    downloads.pump(wire.send, CREDIT)
+    assert [message.length for _, message in wire.waiting] == [asked] * CREDIT
+
+
+def test_bytes_are_hashed_and_read_beside_the_thread_that_takes_them():
+    """What was taken can be looked at any time later, and once: a slow hash holds up no chunk."""
+    data, got, wire, beside, back = content(4 * FETCH_BYTES), Got(), Wire(), [], []
+    downloads = Downloads(beside.append, back.append)
+    downloads.agree(FETCH_BYTES)
+    downloads.add(got.download("blob", len(data), hashlib.sha256(data).hexdigest()))
+    downloads.pump(wire.send, CREDIT)
+    for request_id, message in wire.waiting:
+        downloads.on_answer(request_id, chunk(data, message))
+    assert len(beside) == 4 and not back and got.data is None
+    for work in beside:
+        work()
+    assert len(back) == 1 and got.data is None
+    back[0]()
+    assert got.data == data
+
+
+def test_what_cannot_be_read_ends_the_download():
+    def refuse(data):
+        raise WireError("The bytes are no result.")
+
+    failed, wire, downloads = [], Wire(), downloads_here()
+    downloads.add(Download("blob", 100, refuse, failed.append, failed.append))
+    downloads.pump(wire.send, CREDIT)
+    request_id, message = wire.waiting.pop()
+    downloads.on_answer(request_id, chunk(bytes(100), message))
+    assert [error.code for error in failed] == ["bad-message"]
+
+
+def test_a_download_that_no_memory_holds_fails_with_words():
+    got, downloads = Got(), downloads_here()
+    downloads.add(got.download("blob", 1 << 62))
+    assert got.error.code == "out-of-memory"
+
+
 def test_wrong_bytes_are_not_used():
-    data, got, wire, downloads = content(1000), Got(), Wire(), Downloads()
+    data, got, wire, downloads = content(1000), Got(), Wire(), downloads_here()
     downloads.add(got.download("blob", len(data), hashlib.sha256(b"other").hexdigest()))
     downloads.pump(wire.send, CREDIT)
     request_id, message = wire.waiting.pop()
@@ -216,7 +280,7 @@ def test_wrong_bytes_are_not_used():
     Chunk("blob", 0, 1000, np.zeros(999, np.uint8)),
 ])
 def test_refusals_and_wrong_ranges_end_a_download(answer):
-    got, wire, downloads = Got(), Wire(), Downloads()
+    got, wire, downloads = Got(), Wire(), downloads_here()
     downloads.add(got.download("blob", 1000))
     downloads.pump(wire.send, CREDIT)
     downloads.on_answer(wire.waiting.pop()[0], answer)
