@@ -116,7 +116,7 @@ def measure_view(clock: Clock, count: int, frames: int) -> None:
     """The preview's work in a view that turns, without the drawing itself."""
     painter, contents_module = addon("blender_addon.draw.painter"), addon("blender_addon.draw.contents")
     objects, arrays = addon("blender_addon.scene.splat_object"), addon("blender_addon.scene.splat_arrays")
-    worker = addon("blender_addon.draw.worker").NewestWorker()
+    worker = addon("blender_addon.session.worker").NewestWorker()
     contents = contents_module.SplatContents(worker)
     made = objects.create("splat", arrays.splat_arrays(some_gaussians(count, 3), True), bpy.context.scene.collection)
     bpy.context.view_layer.update()

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ..scene.splat_arrays import BASE, SH_PREFIX
 from ..scene.splat_object import point_count, read_attribute
+from ..session.worker import NewestWorker
 from .packing import COEFFICIENTS, PackedSplat, join, pack
 from .painter import Picture, texture
 from .sort import Order, back_to_front
-from .worker import NewestWorker
 
 SAME_VIEW = 1e-4
 """Relative change of the viewing direction, or of the objects' depths to each other, below which an order is kept."""

@@ -13,9 +13,9 @@ from bpy.app.handlers import persistent
 from .. import compat
 from ..scene.splat_object import is_splat
 from ..session.errors import show_error
+from ..session.worker import NewestWorker
 from .contents import SplatContents
 from .painter import Look, SceneDepth, SplatPainter
-from .worker import NewestWorker
 
 CHECK_S = 0.02
 """How often finished packing and sorting is looked for, while there is any."""

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from ...interngs.errors import InternGSError
 from ...interngs.scene.marks import Marks, Measures, Thresholds, mark
-from ..draw.worker import NewestWorker
 from ..scene.crops import region_of
 from ..scene.point_edit import follow_edit_mode
 from ..scene.splat_arrays import BASE
 from ..scene.splat_object import is_splat, point_count, read_attribute
 from ..scene.training_views import TrainingViews, load_depths, training_views
+from .worker import NewestWorker
 
 TICK_S, IDLE_TICK_S = 0.1, 0.4
 WANTED_FOR_S = 1.5

@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +100,74 @@ def addon(extension_name):
     yield root
     root.unregister()
     bpy.context.preferences.addons.remove(entry)
+
+
+@pytest.fixture
+def splats(module):
+    """The module that keeps Gaussians in objects."""
+    return module("blender_addon.scene.splat_object")
+
+
+@pytest.fixture
+def add_splat(module, splats):
+    """Put raw parameters, as ``Gaussians`` takes them, into the scene: selected and active."""
+    record, arrays = module("interngs.scene.gaussians").Gaussians, module("blender_addon.scene.splat_arrays")
+
+    def add(name, *parameters):
+        gaussians = record(*(np.float32(each) for each in parameters))
+        made = splats.create(name, arrays.splat_arrays(gaussians, splats.wants_viewing_attributes()),
+                             bpy.context.scene.collection)
+        bpy.context.view_layer.objects.active = made
+        made.select_set(True)
+        bpy.context.view_layer.update()
+        return made
+    return add
+
+
+@pytest.fixture
+def in_world(module, splats):
+    """The Gaussians of an object where they are seen."""
+    def read(splat):
+        bpy.context.view_layer.update()
+        return module("interngs.scene.transforms").transform_gaussians(splats.read(splat), np.array(splat.matrix_world))
+    return read
+
+
+@pytest.fixture(scope="session")
+def with_gpu(egl):
+    """Run something with a live GPU context in background mode."""
+    def run(work):
+        import gpu
+
+        if hasattr(gpu, "init"):
+            gpu.init()
+            return work()
+        outcome = []
+
+        class ProbeEngine(bpy.types.RenderEngine):
+            bl_idname, bl_label, bl_use_gpu_context = "INTERNGS_PROBE", "probe", True
+
+            def render(self, _depsgraph):
+                try:
+                    outcome.append(work())
+                except Exception as error:  # noqa: BLE001 - raised below, outside the render
+                    outcome.append(error)
+                self.end_result(self.begin_result(0, 0, 8, 8))
+
+        bpy.utils.register_class(ProbeEngine)
+        scene = bpy.data.scenes.new("probe")
+        camera = bpy.data.objects.new("probe", bpy.data.cameras.new("probe"))
+        scene.collection.objects.link(camera)
+        scene.camera, scene.render.engine = camera, "INTERNGS_PROBE"
+        scene.render.resolution_x = scene.render.resolution_y = 8
+        bpy.ops.render.render(scene=scene.name)
+        bpy.utils.unregister_class(ProbeEngine)
+        bpy.data.objects.remove(camera)
+        bpy.data.scenes.remove(scene)
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]
+    return run
 
 
 BACKEND_PYTHON = next((path for path in (ROOT / ".venv/bin/python", ROOT / ".venv/Scripts/python.exe")

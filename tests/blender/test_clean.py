@@ -12,15 +12,8 @@ pytestmark = [pytest.mark.blender, pytest.mark.usefixtures("addon")]
 
 
 @pytest.fixture
-def splat_module(module):
-    return module("blender_addon.scene.splat_object")
-
-
-@pytest.fixture
-def new_splat(module, splat_module):
+def new_splat(add_splat):
     """A splat in the scene: a unit sphere, the first 10 faint, the next 10 huge, 10 needles, 10 far away."""
-    record, arrays = module("interngs.scene.gaussians").Gaussians, module("blender_addon.scene.splat_arrays")
-
     def make(count=2000, name="fern", degree=1):
         random = np.random.default_rng(0)
         means = random.normal(size=(count, 3))
@@ -31,15 +24,8 @@ def new_splat(module, splat_module):
         log_scales[20:30, 0] = 1.0
         logits = np.full(count, 2.0)
         logits[:10] = -6
-        gaussians = record(*(np.float32(each) for each in (
-            means, np.tile([1.0, 0, 0, 0], (count, 1)), log_scales, logits,
-            random.normal(size=(count, (degree + 1) ** 2, 3)))))
-        made = splat_module.create(name, arrays.splat_arrays(gaussians, splat_module.wants_viewing_attributes()),
-                                   bpy.context.scene.collection)
-        bpy.context.view_layer.objects.active = made
-        made.select_set(True)
-        bpy.context.view_layer.update()
-        return made
+        return add_splat(name, means, np.tile([1.0, 0, 0, 0], (count, 1)), log_scales, logits,
+                         random.normal(size=(count, (degree + 1) ** 2, 3)))
     return make
 
 
@@ -84,9 +70,9 @@ def test_counts_follow_the_settings(new_splat, measured):
     assert measured(splat).marks.counts == {"opacity": 2000}
 
 
-def test_removal_is_exact_undone_and_done_again(new_splat, splat_module, measured):
+def test_removal_is_exact_undone_and_done_again(new_splat, splats, measured):
     splat = new_splat()
-    before = {each.name: splat_module.read_attribute(splat.data, each.name)
+    before = {each.name: splats.read_attribute(splat.data, each.name)
               for each in splat.data.attributes if not each.name.startswith(".")}
     bpy.ops.ed.undo_push(message="made")
     measured(splat)
@@ -94,7 +80,7 @@ def test_removal_is_exact_undone_and_done_again(new_splat, splat_module, measure
     splat = bpy.data.objects["fern"]
     assert count(splat) == 1960
     for name, values in before.items():
-        np.testing.assert_array_equal(splat_module.read_attribute(splat.data, name), values[40:])
+        np.testing.assert_array_equal(splats.read_attribute(splat.data, name), values[40:])
     bpy.ops.ed.undo()
     assert count(bpy.data.objects["fern"]) == 2000
     bpy.ops.ed.redo()
@@ -232,9 +218,9 @@ def _delete_selected_by_hand():
         bpy.ops.pointcloud.delete()
 
 
-def test_points_deleted_by_hand(new_splat, splat_module, measured):
+def test_points_deleted_by_hand(new_splat, splats, measured):
     splat = new_splat()
-    before = splat_module.read(splat)
+    before = splats.read(splat)
     only(splat.interngs_clean, "opacity")
     measured(splat)
     bpy.ops.ed.undo_push(message="before")
@@ -242,18 +228,18 @@ def test_points_deleted_by_hand(new_splat, splat_module, measured):
     assert bpy.context.mode in ("EDIT_MESH", "EDIT_POINTCLOUD", "EDIT_POINT_CLOUD")
     _delete_selected_by_hand()
     bpy.ops.object.mode_set(mode="OBJECT")
-    after = splat_module.read(bpy.data.objects["fern"])
+    after = splats.read(bpy.data.objects["fern"])
     for name in ("means", "quats", "log_scales", "sh"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name)[10:])
     bpy.ops.ed.undo_push(message="edited")
     bpy.ops.ed.undo()
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
-    assert len(splat_module.read(bpy.data.objects["fern"])) == len(before)
+    assert len(splats.read(bpy.data.objects["fern"])) == len(before)
     bpy.ops.ed.redo()
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
-    assert len(splat_module.read(bpy.data.objects["fern"])) == len(before) - 10
+    assert len(splats.read(bpy.data.objects["fern"])) == len(before) - 10
 
 
 def test_edited_points_are_shown_meanwhile(module, new_splat):

@@ -12,41 +12,6 @@ from mathutils import Matrix
 pytestmark = [pytest.mark.blender, pytest.mark.usefixtures("addon")]
 
 
-@pytest.fixture
-def with_gpu(egl):
-    """Run something with a live GPU context in background mode."""
-    def run(work):
-        import gpu
-
-        if hasattr(gpu, "init"):
-            gpu.init()
-            return work()
-        outcome = []
-
-        class CompareProbe(bpy.types.RenderEngine):
-            bl_idname, bl_label, bl_use_gpu_context = "INTERNGS_COMPARE_PROBE", "probe", True
-
-            def render(self, _depsgraph):
-                try:
-                    outcome.append(work())
-                except Exception as error:  # noqa: BLE001 - raised below, outside the render
-                    outcome.append(error)
-                self.end_result(self.begin_result(0, 0, 8, 8))
-
-        bpy.utils.register_class(CompareProbe)
-        scene = bpy.context.scene
-        camera = bpy.data.objects.new("probe", bpy.data.cameras.new("probe"))
-        scene.collection.objects.link(camera)
-        scene.camera, scene.render.engine = camera, "INTERNGS_COMPARE_PROBE"
-        scene.render.resolution_x = scene.render.resolution_y = 8
-        bpy.ops.render.render()
-        bpy.utils.unregister_class(CompareProbe)
-        if isinstance(outcome[0], Exception):
-            raise outcome[0]
-        return outcome[0]
-    return run
-
-
 def save_png(module, path, pixels):
     Path(path).write_bytes(module("blender_addon.scene.png").png_bytes(pixels))
 
@@ -165,16 +130,12 @@ def test_the_corners_are_those_of_the_camera(module, tmp_path):
 
 
 @pytest.fixture
-def photographs(module, tmp_path):
+def photographs(module, splats, add_splat, tmp_path):
     """A splat, and three photographs of it taken by real cameras; the last one is switched off."""
-    record, arrays = module("interngs.scene.gaussians").Gaussians, module("blender_addon.scene.splat_arrays")
-    splats, thumbnail = module("blender_addon.scene.splat_object"), module("interngs.scene.thumbnail")
-    random = np.random.default_rng(0)
-    gaussians = record(*(np.float32(each) for each in (
-        random.normal(0, 0.5, (400, 3)), np.tile([1.0, 0, 0, 0], (400, 1)), np.full((400, 3), -2.0), np.full(400, 2.0),
-        random.uniform(-1, 1, (400, 1, 3)))))
-    splats.create("fern", arrays.splat_arrays(gaussians, splats.wants_viewing_attributes()),
-                  bpy.context.scene.collection)
+    random, thumbnail = np.random.default_rng(0), module("interngs.scene.thumbnail")
+    gaussians = splats.read(add_splat(
+        "fern", random.normal(0, 0.5, (400, 3)), np.tile([1.0, 0, 0, 0], (400, 1)), np.full((400, 3), -2.0),
+        np.full(400, 2.0), random.uniform(-1, 1, (400, 1, 3))))
     settings = bpy.context.scene.interngs
     for index, x in enumerate((-1.0, 0.0, 1.0)):
         camera_object = bpy.data.objects.new(f"view {index}", bpy.data.cameras.new(f"view {index}"))

@@ -14,43 +14,24 @@ SHARED = Path(os.environ.get("INTERNGS_SHARED", Path(__file__).resolve().parents
 
 
 @pytest.fixture
-def splats(module):
-    return module("blender_addon.scene.splat_object")
-
-
-@pytest.fixture
-def make(module, splats):
-    record, arrays = module("interngs.scene.gaussians").Gaussians, module("blender_addon.scene.splat_arrays")
-
+def make(add_splat):
     def new(count=200, name="fern", degree=2):
         random = np.random.default_rng(len(name))
         quats = random.normal(size=(count, 4))
-        gaussians = record(*(np.float32(each) for each in (
-            random.normal(size=(count, 3)), quats / np.linalg.norm(quats, axis=1, keepdims=True),
-            random.normal(-4, 0.3, (count, 3)), random.normal(size=count),
-            random.uniform(-0.5, 0.5, (count, (degree + 1) ** 2, 3)))))
-        made = splats.create(name, arrays.splat_arrays(gaussians, splats.wants_viewing_attributes()),
-                             bpy.context.scene.collection)
-        bpy.context.view_layer.objects.active = made
-        made.select_set(True)
-        bpy.context.view_layer.update()
-        return made
+        return add_splat(name, random.normal(size=(count, 3)), quats / np.linalg.norm(quats, axis=1, keepdims=True),
+                         random.normal(-4, 0.3, (count, 3)), random.normal(size=count),
+                         random.uniform(-0.5, 0.5, (count, (degree + 1) ** 2, 3)))
     return new
-
-
-def in_world(module, splats, splat):
-    bpy.context.view_layer.update()
-    return module("interngs.scene.transforms").transform_gaussians(splats.read(splat), np.array(splat.matrix_world))
 
 
 EXACT = [".ply", ".glb", ".usda"]
 
 
 @pytest.mark.parametrize("ending", [*EXACT, ".compressed.ply", ".splat", ".spz"])
-def test_there_and_back_as_it_stands_in_the_scene(module, splats, make, tmp_path, ending):
+def test_there_and_back_as_it_stands_in_the_scene(splats, in_world, make, tmp_path, ending):
     splat = make()
     splat.location, splat.rotation_euler, splat.scale = (1, 2, 3), Euler((0.4, -1, 2)), (2, 2, 2)
-    before = in_world(module, splats, splat)
+    before = in_world(splat)
     path = tmp_path / f"out{ending}"
     assert bpy.ops.interngs.export_splats(filepath=str(path)) == {"FINISHED"}
     assert path.is_file()

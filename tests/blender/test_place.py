@@ -10,38 +10,18 @@ pytestmark = [pytest.mark.blender, pytest.mark.usefixtures("addon")]
 
 
 @pytest.fixture
-def splats(module):
-    return module("blender_addon.scene.splat_object")
-
-
-@pytest.fixture
-def make(module, splats):
+def make(add_splat):
     """A tilted slab of Gaussians with a box standing on it, as an active object."""
-    record, arrays = module("interngs.scene.gaussians").Gaussians, module("blender_addon.scene.splat_arrays")
-
     def new(count=3000, name="fern", degree=2, tilt=0.4):
         random = np.random.default_rng(0)
         means = random.uniform(-1, 1, (count, 3)) * (2, 2, 0.005)
         means[: count // 5] = np.add(random.uniform(-0.2, 0.2, (count // 5, 3)), (0, 0, 0.6))
         quats = random.normal(size=(count, 4))
         turned = np.array(Matrix.Rotation(tilt, 3, "X"))
-        gaussians = record(*(np.float32(each) for each in (
-            means @ turned.T + (0.3, 0.2, 5), quats / np.linalg.norm(quats, axis=1, keepdims=True),
-            random.normal(-4, 0.3, (count, 3)), np.full(count, 2.0),
-            random.normal(0, 0.3, (count, (degree + 1) ** 2, 3)))))
-        made = splats.create(name, arrays.splat_arrays(gaussians, splats.wants_viewing_attributes()),
-                             bpy.context.scene.collection)
-        bpy.context.view_layer.objects.active = made
-        made.select_set(True)
-        bpy.context.view_layer.update()
-        return made
+        return add_splat(name, means @ turned.T + (0.3, 0.2, 5), quats / np.linalg.norm(quats, axis=1, keepdims=True),
+                         random.normal(-4, 0.3, (count, 3)), np.full(count, 2.0),
+                         random.normal(0, 0.3, (count, (degree + 1) ** 2, 3)))
     return new
-
-
-def in_world(module, splats, splat):
-    """The Gaussians where they are seen."""
-    bpy.context.view_layer.update()
-    return module("interngs.scene.transforms").transform_gaussians(splats.read(splat), np.array(splat.matrix_world))
 
 
 def covariances(module, gaussians):
@@ -58,30 +38,30 @@ def same_splat(module, one, two, sh=True):
 
 
 @pytest.mark.parametrize("scale", [(2, 2, 2), (-1.5, 1.5, 1.5), (1, 2, 0.5)], ids=["uniform", "mirrored", "stretched"])
-def test_apply_changes_nothing_that_is_seen(module, splats, make, scale):
+def test_apply_changes_nothing_that_is_seen(in_world, module, make, scale):
     splat = make()
     child = bpy.data.objects.new("child", None)
     bpy.context.scene.collection.objects.link(child)
     child.parent, child.location = splat, (1, 1, 1)
     splat.location, splat.rotation_euler, splat.scale = (1, -2, 3), Euler((0.5, 1.2, -0.7)), scale
-    before = in_world(module, splats, splat)
+    before = in_world(splat)
     child_before = np.array(child.matrix_world)
     bpy.ops.ed.undo_push(message="placed")
     assert bpy.ops.interngs.apply_transform("EXEC_DEFAULT", True) == {"FINISHED"}
     splat = bpy.data.objects["fern"]
     assert splat.matrix_basis == Matrix()
-    same_splat(module, in_world(module, splats, splat), before, sh=scale != (1, 2, 0.5))
+    same_splat(module, in_world(splat), before, sh=scale != (1, 2, 0.5))
     np.testing.assert_allclose(np.array(bpy.data.objects["child"].matrix_world), child_before, atol=1e-5)
     bpy.ops.ed.undo()
     splat = bpy.data.objects["fern"]
     np.testing.assert_allclose(splat.scale, scale)
-    same_splat(module, in_world(module, splats, splat), before)
+    same_splat(module, in_world(splat), before)
     bpy.ops.ed.redo()
     assert bpy.data.objects["fern"].matrix_basis == Matrix()
-    same_splat(module, in_world(module, splats, bpy.data.objects["fern"]), before, sh=scale != (1, 2, 0.5))
+    same_splat(module, in_world(bpy.data.objects["fern"]), before, sh=scale != (1, 2, 0.5))
 
 
-def test_apply_takes_every_selected_splat_and_no_linked_copy(module, splats, make):
+def test_apply_takes_every_selected_splat_and_no_linked_copy(splats, make):
     one, two = make(50, "one"), make(60, "two")
     copy = bpy.data.objects.new("copy", two.data)
     bpy.context.scene.collection.objects.link(copy)
@@ -107,24 +87,24 @@ def test_flat_scales_are_refused_and_nothing_changes(splats, make):
     assert tuple(splat.scale) == (1, 0, 1)
 
 
-def floor_heights(module, splats, splat):
-    means = in_world(module, splats, splat).means
+def floor_heights(in_world, splat):
+    means = in_world(splat).means
     return means[len(means) // 5:, 2], means[: len(means) // 5, 2]
 
 
-def test_the_main_plane_becomes_the_floor(module, splats, make):
+def test_the_main_plane_becomes_the_floor(in_world, make):
     make()
     bpy.ops.ed.undo_push(message="made")
     assert bpy.ops.interngs.fit_floor("EXEC_DEFAULT", True) == {"FINISHED"}
-    slab, box = floor_heights(module, splats, bpy.data.objects["fern"])
+    slab, box = floor_heights(in_world, bpy.data.objects["fern"])
     assert np.abs(slab).max() < 0.02 and box.min() > 0.3
     bpy.ops.ed.undo()
     assert bpy.data.objects["fern"].matrix_basis == Matrix()
     bpy.ops.ed.redo()
-    assert np.abs(floor_heights(module, splats, bpy.data.objects["fern"])[0]).max() < 0.02
+    assert np.abs(floor_heights(in_world, bpy.data.objects["fern"])[0]).max() < 0.02
 
 
-def test_three_picks_lay_the_floor_and_the_cameras_come_along(module, splats, make):
+def test_three_picks_lay_the_floor_and_the_cameras_come_along(in_world, make):
     splat = make()
     parent = bpy.data.objects.new("parent", None)
     camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
@@ -138,14 +118,14 @@ def test_three_picks_lay_the_floor_and_the_cameras_come_along(module, splats, ma
     bpy.ops.ed.undo_push(message="made")
     picks = np.array([[-1, -1, 0], [1, -1, 0], [0, 1, 0]]) @ turned.T + (0.3, 0.2, 5)
     assert bpy.ops.interngs.pick_floor("EXEC_DEFAULT", True, points=list(picks.ravel())) == {"FINISHED"}
-    slab, box = floor_heights(module, splats, bpy.data.objects["fern"])
+    slab, box = floor_heights(in_world, bpy.data.objects["fern"])
     assert np.abs(slab).max() < 0.02 and box.min() > 0.3
     splat, camera = bpy.data.objects["fern"], bpy.data.objects["camera"]
     np.testing.assert_allclose(np.array(splat.matrix_world.inverted() @ camera.matrix_world), between, atol=1e-5)
     bpy.ops.ed.undo()
     assert bpy.data.objects["parent"].matrix_world == Matrix()
     bpy.ops.ed.redo()
-    assert np.abs(floor_heights(module, splats, bpy.data.objects["fern"])[0]).max() < 0.02
+    assert np.abs(floor_heights(in_world, bpy.data.objects["fern"])[0]).max() < 0.02
     bpy.context.view_layer.objects.active = bpy.data.objects["fern"]
     with pytest.raises(RuntimeError, match="one line"):
         bpy.ops.interngs.pick_floor(points=[0, 0, 0, 1, 0, 0, 2, 0, 0])
@@ -168,21 +148,21 @@ def test_a_known_distance(make):
         bpy.ops.interngs.scale_by_distance(first=(1, 1, 1), second=(1, 1, 1), distance=5)
 
 
-def test_the_origin_goes_to_the_base_and_nothing_moves(module, splats, make):
+def test_the_origin_goes_to_the_base_and_nothing_moves(in_world, module, make):
     splat = make(tilt=0.0)
     splat.location, splat.rotation_euler, splat.scale = (1, -2, 3), Euler((0, 0, 0.7)), (2, 2, 2)
-    before = in_world(module, splats, splat)
+    before = in_world(splat)
     bpy.ops.ed.undo_push(message="made")
     assert bpy.ops.interngs.origin_to_base("EXEC_DEFAULT", True) == {"FINISHED"}
     splat = bpy.data.objects["fern"]
-    same_splat(module, in_world(module, splats, splat), before)
+    same_splat(module, in_world(splat), before)
     low = np.quantile(before.means[:, 2], 0.01)
     middle = np.mean(np.quantile(before.means[:, :2], [0.02, 0.98], axis=0), axis=0)
     np.testing.assert_allclose(splat.matrix_world.translation, (*middle, low), atol=1e-3)
     bpy.ops.ed.undo()
     np.testing.assert_allclose(bpy.data.objects["fern"].location, (1, -2, 3))
     bpy.ops.ed.redo()
-    same_splat(module, in_world(module, splats, bpy.data.objects["fern"]), before)
+    same_splat(module, in_world(bpy.data.objects["fern"]), before)
 
 
 def test_what_was_trained_is_found_again_after_applying(module, splats, make):

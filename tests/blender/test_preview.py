@@ -15,40 +15,6 @@ FLAT = np.diag(np.float32([1, 1, -0.1, 1]))
 """An orthographic window matrix of [-1, 1]."""
 
 
-def with_gpu(work):
-    """Run ``work`` with a live GPU context in background mode."""
-    import gpu
-
-    if hasattr(gpu, "init"):
-        gpu.init()
-        return work()
-    outcome = {}
-
-    class ProbeEngine(bpy.types.RenderEngine):
-        bl_idname, bl_label, bl_use_gpu_context = "INTERNGS_PROBE", "probe", True
-
-        def render(self, _depsgraph):
-            try:
-                outcome["value"] = work()
-            except Exception as error:  # noqa: BLE001 - raised below, outside the render
-                outcome["error"] = error
-            self.end_result(self.begin_result(0, 0, 8, 8))
-
-    bpy.utils.register_class(ProbeEngine)
-    scene = bpy.data.scenes.new("probe")
-    camera = bpy.data.objects.new("probe", bpy.data.cameras.new("probe"))
-    scene.collection.objects.link(camera)
-    scene.camera, scene.render.engine = camera, "INTERNGS_PROBE"
-    scene.render.resolution_x = scene.render.resolution_y = 8
-    bpy.ops.render.render(scene=scene.name)
-    bpy.utils.unregister_class(ProbeEngine)
-    bpy.data.objects.remove(camera)
-    bpy.data.scenes.remove(scene)
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"]
-
-
 def painted(module, picture, projection, image_size, scene_depth=1.0, background=(0.0, 0.0, 0.0, 0.0), **look):
     """[H, W, 4] of linear premultiplied light, bottom row first.  Call with a live context."""
     import gpu
@@ -66,7 +32,7 @@ def painted(module, picture, projection, image_size, scene_depth=1.0, background
 
 
 @pytest.fixture
-def paint(module):
+def paint(module, with_gpu):
     """Paint objects, each (position, scale, base[, rotation]), seen by an orthographic view of [-1, 1]."""
     def run(*objects, views=None, shown=None, bands=(), **options):
         packing, sort = module("blender_addon.draw.packing"), module("blender_addon.draw.sort")
@@ -250,7 +216,7 @@ def finished_picture(contents, view, splats, timeout_s=30.0):
 
 @pytest.fixture
 def contents(module):
-    worker = module("blender_addon.draw.worker").NewestWorker()
+    worker = module("blender_addon.session.worker").NewestWorker()
     yield module("blender_addon.draw.contents").SplatContents(worker)
     worker.close()
 
@@ -265,7 +231,7 @@ def new_splat(module, gaussians, matrix=None):
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.15])
-def test_the_same_picture_as_the_library(module, contents, library_picture, shift):
+def test_the_same_picture_as_the_library(module, with_gpu, contents, library_picture, shift):
     """Two objects, 10 000 Gaussians of degree 3 in all, one of them moved, turned and scaled; a shifted lens."""
     parts = [some_gaussians(module, 7000), some_gaussians(module, 3000, degree=1, seed=6)]
     matrix = Matrix.Translation((0.4, 0.2, -0.3)) @ Matrix.Rotation(0.7, 4, (1, 2, 3)) @ Matrix.Scale(1.4, 4)
@@ -296,7 +262,7 @@ def test_the_same_picture_as_the_library(module, contents, library_picture, shif
 
 # ---- what is read, and when ------------------------------------------------------------------------------------------
 
-def test_only_what_changed_is_read_again_and_sorted_again(module, contents, monkeypatch):
+def test_only_what_changed_is_read_again_and_sorted_again(module, with_gpu, contents, monkeypatch):
     import gpu
 
     put = []
@@ -326,7 +292,7 @@ def test_only_what_changed_is_read_again_and_sorted_again(module, contents, monk
     with_gpu(work)
 
 
-def test_deleted_undone_and_reloaded_objects(module, contents, tmp_path):
+def test_deleted_undone_and_reloaded_objects(module, with_gpu, contents, tmp_path):
     bpy.ops.ed.undo_push(message="empty")
     made = new_splat(module, some_gaussians(module, 400))
     name, view = made.name, np.array(Matrix.Translation((0, 0, -5)))

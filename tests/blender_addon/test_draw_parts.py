@@ -111,7 +111,7 @@ def test_coefficients_that_an_object_lacks_add_nothing(packing):
 
 
 def test_the_worker_does_the_newest_only_and_hands_errors_over(addon_module):
-    worker = addon_module("blender_addon.draw.worker").NewestWorker()
+    worker = addon_module("blender_addon.session.worker").NewestWorker()
     gate, done = threading.Event(), []
     worker.put("first", gate.wait)
     for number in range(10):

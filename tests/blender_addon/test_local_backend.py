@@ -2,8 +2,10 @@
 """Finding, starting, reading and stopping a backend process on this computer."""
 
 import sys
+import threading
 import time
 
+import numpy as np
 import pytest
 
 
@@ -97,25 +99,42 @@ def test_a_program_that_is_none(local, input_error, tmp_path):
     assert refused.value.code == "backend-not-started"
 
 
+def gaussians_of(addon_module, count):
+    quats = np.tile(np.float32([1, 0, 0, 0]), (count, 1))
+    return addon_module("interngs.scene.gaussians").Gaussians(
+        np.zeros((count, 3), np.float32), quats, np.zeros((count, 3), np.float32), np.zeros(count, np.float32),
+        np.zeros((count, 1, 3), np.float32))
+
+
 def test_preparing_keeps_the_newest_and_never_loses_the_result(addon_module):
-    import numpy as np
-
-    preparer_module = addon_module("blender_addon.session.preparer")
-    record = addon_module("interngs.scene.gaussians").Gaussians
-
-    def gaussians(count):
-        quats = np.tile(np.float32([1, 0, 0, 0]), (count, 1))
-        return record(np.zeros((count, 3), np.float32), quats, np.zeros((count, 3), np.float32),
-                      np.zeros(count, np.float32), np.zeros((count, 1, 3), np.float32))
-
-    preparer = preparer_module.SplatPreparer(viewing=True)
+    preparer = addon_module("blender_addon.session.preparer").SplatPreparer(viewing=True)
     for count in range(1, 20):
-        preparer.put("job", "PREVIEW", count, gaussians(count))
-    preparer.put("job", "FINAL", 99, gaussians(50), {"a": 1})
-    preparer.put("job", "PREVIEW", 20, gaussians(3))
-    wait_for(lambda: preparer._ready and not preparer._waiting)
-    ready = preparer.take()
+        preparer.put("job", "PREVIEW", count, gaussians_of(addon_module, count))
+    preparer.put("job", "FINAL", 99, gaussians_of(addon_module, 50), {"a": 1})
+    preparer.put("job", "PREVIEW", 20, gaussians_of(addon_module, 3))
+    taken = []
+    wait_for(lambda: (ready := preparer.take()) is not None and (taken.append(ready) or True))
+    (ready,) = taken
     assert (ready.kind, ready.splats.count, ready.report) == ("FINAL", 50, {"a": 1})
     assert preparer.take() is None and preparer.is_idle
     preparer.close()
-    assert not preparer._thread.is_alive()
+    assert not [each for each in threading.enumerate() if each.name == "interngs-prepare"]
+
+
+def test_one_job_that_cannot_be_shown_does_not_hold_up_another(addon_module):
+    preparer = addon_module("blender_addon.session.preparer").SplatPreparer(viewing=True)
+    preparer.put("bad", "PREVIEW", 1, None)
+    preparer.put("good", "PREVIEW", 1, gaussians_of(addon_module, 5))
+    outcomes = []
+
+    def collect():
+        try:
+            outcomes.append(preparer.take())
+        except AttributeError:
+            outcomes.append("error")
+        return preparer.is_idle
+
+    wait_for(collect)
+    assert [each if each == "error" else each.job_id for each in outcomes if each] in (["error", "good"],
+                                                                                      ["good", "error"])
+    preparer.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One thread for packing and sorting; of each kind of work only the newest is done; knows no bpy."""
+"""One thread for preparing, packing, sorting, counting: of each kind of work only the newest is done; knows no bpy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 class NewestWorker:
     """``put`` work under a key, ``take`` its outcome later; a newer ``put`` replaces one that has not begun."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "interngs-draw") -> None:
+        self._name = name
         self._condition = threading.Condition()
         self._waiting: dict[Hashable, Callable[[], Any]] = {}
         self._done: dict[Hashable, Any] = {}
@@ -24,7 +25,7 @@ class NewestWorker:
         with self._condition:
             self._waiting[key] = work
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="interngs-draw", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
             self._condition.notify()
 
