@@ -10,8 +10,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from interngs.priors.catalogue import CATALOGUE
-from interngs.priors.locations import find_model
+from interngs.priors.weights import list_models
 from interngs.wire.records import DeviceInfo, PriorInfo
 
 from .config import ServerConfig
@@ -54,11 +53,11 @@ class Devices:
         threads = self._config.threads
         cores = os.cpu_count() or 1
         if self._gpus:
-            return [Slot(index, threads or max(1, cores // len(self._gpus))) for index in self._gpus]
+            return [Slot(index, threads or max(1, cores // len(self._gpus)), "cuda") for index in self._gpus]
         if self._config.device == "cuda":
             return []
         count = self._config.cpu_slots
-        return [Slot(None, threads or max(1, cores // count))] * count
+        return [Slot(None, threads or max(1, cores // count), self._config.device)] * count
 
     def gpu_has_room(self, index: int) -> bool:
         """Whether a GPU has the free memory that a job needs to start."""
@@ -130,8 +129,9 @@ def disk_bytes(folder: Path) -> tuple[int, int]:
 
 
 def priors() -> tuple[PriorInfo, ...]:
-    """The ways to geometry that need no weights, and every known model: whether its files are on this machine."""
+    """The ways to geometry that need no weights, and every known model, those that the user added included: whether
+    its files are on this machine."""
     own = "GPL-3.0-or-later"
-    models = (PriorInfo(model.name, find_model(model) is not None, model.licence, model.commercial_use)
-              for model in CATALOGUE)
+    models = (PriorInfo(state.model.name, state.found is not None, state.model.licence, state.model.commercial_use)
+              for state in list_models())
     return (PriorInfo("plane-sweep", True, own, True), PriorInfo("given-depth", True, own, True), *models)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import faulthandler
+import importlib.util
 import logging
 import os
 import signal
@@ -77,6 +78,8 @@ def main() -> int:
         os.nice(int(sys.argv[1]))       # on Windows the parent sets this when it starts the process
     if work.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(work.gpu)
+    elif importlib.util.find_spec("gsplat") is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""     # the front process found no GPU: the worker must not take one
     reporter, control = Reporter(reports), Control()
     # Ctrl-C and a service manager signal the whole group: the front process says what to do, or the pipe's end does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

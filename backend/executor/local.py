@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from interngs.calm_threads import calm_threads
 from interngs.wire.errors import WireError
@@ -26,10 +27,18 @@ _LOG_KEPT_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one job: a GPU by its index, or a share of the CPU (``gpu`` None) with so many threads."""
+    """A place for one job.
+
+    Attributes:
+        gpu: its index; None for a share of the CPU.
+        threads: CPU threads of the job.
+        device: as the pipeline takes it.  ``auto`` on the CPU when nobody asked for the CPU, so that the pipeline finds
+            and says the reason itself.
+    """
 
     gpu: int | None
     threads: int
+    device: Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(eq=False)
@@ -78,7 +87,7 @@ class LocalExecutor:
         """
         slot = self._free_slot()
         assert slot is not None, "can_start was not asked"
-        work = replace(work, device="cpu" if slot.gpu is None else "cuda", threads=slot.threads, gpu=slot.gpu)
+        work = replace(work, device=slot.device, threads=slot.threads, gpu=slot.gpu)
         folder = Path(work.folder)
         folder.mkdir(parents=True, exist_ok=True)
         process = _spawn(folder / "worker.log", self._niceness)

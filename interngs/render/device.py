@@ -27,6 +27,6 @@ def choose_device(requested: Literal["auto", "cpu", "cuda"]) -> tuple[torch.devi
     if requested != "cpu" and has_cuda and has_gsplat:
         return torch.device("cuda"), f"gsplat on {torch.cuda.get_device_name()}"
     if requested == "cpu":
-        return torch.device("cpu"), "CPU kernels, as asked for"
+        return torch.device("cpu"), "CPU kernels, since the device was set to cpu"
     reason = "gsplat is not installed" if has_cuda else "no NVIDIA GPU was found"
     return torch.device("cpu"), f"CPU kernels, since {reason}"
