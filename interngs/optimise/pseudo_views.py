@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation, Slerp
 
 from ..geometry.prior import Geometry
 from ..scene.cameras import Camera, look_at
 from ..scene.capture import Capture
 from ..stopping import StopCheck, never
+from .camera_ring import blended_view, fit_ring
 from .disocclusion import fill_from_behind
 
 MAX_THREADS = 4
@@ -55,8 +55,9 @@ def pseudo_cameras(cameras: list[Camera], near_depth: float, count: int, seed: i
     """``count`` cameras among and around the given ones.
 
     Each is a random blend of a training camera with its two nearest neighbours, then moved by a normal
-    jitter and turned back to what it looked at.  Graded from near to far: the n-th strays from its
-    training camera by up to n/count of the way.  Same seed, same cameras.
+    jitter and turned back to what it looked at.  Cameras that stand around a thing are blended along
+    their ring.  Graded from near to far: the n-th strays from its training camera by up to n/count of
+    the way.  Same seed, same cameras.
 
     Args:
         cameras: the training cameras.
@@ -67,6 +68,8 @@ def pseudo_cameras(cameras: list[Camera], near_depth: float, count: int, seed: i
     """
     generator = np.random.default_rng(seed)
     centres = np.stack([camera.centre for camera in cameras])
+    ring = fit_ring(cameras)
+    between = interpolate_cameras if ring is None else ring.between
     result = []
     for number in range(count):
         first = number % len(cameras)
@@ -74,22 +77,28 @@ def pseudo_cameras(cameras: list[Camera], near_depth: float, count: int, seed: i
         camera = cameras[first]
         nearest = np.argsort(np.linalg.norm(centres - centres[first], axis=1), kind="stable")[1:3]
         for neighbour in nearest:
-            camera = interpolate_cameras(camera, cameras[int(neighbour)], reach * generator.uniform(0.0, 0.6))
+            camera = between(camera, cameras[int(neighbour)], reach * generator.uniform(0.0, 0.6))
         result.append(_moved(camera, generator.normal(0.0, JITTER * near_depth * reach, 3), near_depth))
     return result
 
 
 def interpolate_cameras(first: Camera, second: Camera, share: float) -> Camera:
     """The camera ``share`` (0..1) of the way: centre and intrinsics linear, rotation along the great circle."""
-    rotations = Rotation.from_matrix(np.stack([first.camera_from_world[:3, :3], second.camera_from_world[:3, :3]]))
-    rotation = Slerp([0.0, 1.0], rotations)(share).as_matrix()
+    rotation, K = blended_view(first, second, share)
     centre = (1 - share) * first.centre + share * second.centre
     pose = np.eye(4)
     pose[:3, :3] = rotation
     pose[:3, 3] = -rotation @ centre
-    same_size = (first.width_px, first.height_px) == (second.width_px, second.height_px)
-    K = (1 - share) * first.K + share * second.K if same_size else first.K
     return Camera(K, pose, first.width_px, first.height_px)
+
+
+def cameras_nobody_took(geometry: Geometry, count: int, seed: int) -> list[Camera]:
+    """The cameras of ``prepare_pseudo_views``; none when no depth is sure."""
+    near = [np.percentile(view.depth[view.confidence >= MIN_CONFIDENCE], 25) for view in geometry.views
+            if (view.confidence >= MIN_CONFIDENCE).any()]
+    if not near:
+        return []
+    return pseudo_cameras([view.camera for view in geometry.views], float(np.median(near)), count, seed)
 
 
 def prepare_pseudo_views(capture: Capture, geometry: Geometry, count: int, seed: int,
@@ -99,18 +108,12 @@ def prepare_pseudo_views(capture: Capture, geometry: Geometry, count: int, seed:
     Raises:
         Stopped: ``check``, which is called before every view, says so.
     """
-    near = [np.percentile(view.depth[view.confidence >= MIN_CONFIDENCE], 25) for view in geometry.views
-            if (view.confidence >= MIN_CONFIDENCE).any()]
-    if not near:
-        return []
-    cameras = pseudo_cameras([view.camera for view in geometry.views], float(np.median(near)), count, seed)
-
     def prepare(camera: Camera) -> PseudoView:
         check()
         return warp_photographs(capture, geometry, camera)
 
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(prepare, cameras))
+        return list(pool.map(prepare, cameras_nobody_took(geometry, count, seed)))
 
 
 def warp_photographs(capture: Capture, geometry: Geometry, camera: Camera) -> PseudoView:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from interngs.geometry.prior import Geometry, ViewGeometry
+from interngs.optimise.camera_ring import fit_ring
 from interngs.optimise.pseudo_views import (
     FILL_TRUST,
     GUESS_TRUST,
@@ -13,7 +14,7 @@ from interngs.optimise.pseudo_views import (
     pseudo_cameras,
     warp_photographs,
 )
-from interngs.scene.cameras import Camera
+from interngs.scene.cameras import Camera, look_at
 from interngs.scene.capture import Capture, View
 
 WIDTH, HEIGHT, FOCAL_PX, DEPTH = 64, 48, 80.0, 4.0
@@ -56,6 +57,48 @@ def test_pseudo_cameras_are_graded_from_near_to_far_and_stay_near_the_capture() 
     assert max(distance) < 0.5 * DEPTH
     for cam in cameras:
         assert cam.forward[2] > 0.8
+
+
+def ring(count: int, radius: float = 3.0, span: float = 2 * np.pi, inward: float = 1.0) -> list[Camera]:
+    """Cameras on a circle about the z axis, one above it, which look at the origin (or away from it)."""
+    K = camera(0.0).K
+    result = []
+    for angle in np.linspace(0, span, count, endpoint=span < 6):
+        centre = np.array([radius * np.cos(angle), radius * np.sin(angle), 1.0])
+        target = centre + inward * (np.array([0, 0, 0.5]) - centre)
+        result.append(Camera(K, look_at(centre, target, np.array([0, 0, 1.0])), WIDTH, HEIGHT))
+    return result
+
+
+def distance_from_axis(cam: Camera) -> float:
+    return float(np.hypot(*cam.centre[:2]))
+
+
+def test_cameras_around_a_thing_are_joined_along_their_ring() -> None:
+    cameras = ring(5)
+    fitted = fit_ring(cameras)
+    assert fitted is not None and np.allclose(fitted.middle, [0, 0, 1])
+    middle = fitted.between(cameras[0], cameras[1], 0.5)
+    assert distance_from_axis(middle) == pytest.approx(3.0)
+    assert middle.centre[2] == pytest.approx(1.0)
+    aim = np.array([0, 0, 0.5]) - middle.centre
+    assert middle.forward @ aim / np.linalg.norm(aim) > 0.995
+    assert distance_from_axis(interpolate_cameras(cameras[0], cameras[1], 0.5)) == pytest.approx(3 * np.cos(np.pi / 5))
+    # The short way over the seam, where angles jump.
+    seam = fitted.between(cameras[0], cameras[-1], 0.5)
+    assert np.arctan2(seam.centre[1], seam.centre[0]) == pytest.approx(-np.pi / 5)
+    for share, end in ((0.0, cameras[0]), (1.0, cameras[1])):
+        assert np.allclose(fitted.between(cameras[0], cameras[1], share).camera_from_world, end.camera_from_world)
+    kept = [distance_from_axis(cam) for cam in pseudo_cameras(cameras, near_depth=0.01, count=60, seed=0)]
+    assert max(abs(distance - 3.0) for distance in kept) < 0.02
+    assert fit_ring(ring(4, span=np.radians(150))) is not None
+
+
+@pytest.mark.parametrize("cameras", [
+    ring(2), ring(5, span=np.radians(60)), ring(6, inward=-1.0), [camera(x) for x in (0.0, 0.5, 1.0)],
+    [*ring(4), *ring(4, radius=6.0)], [camera(0.0)] * 3])
+def test_other_cameras_are_no_ring(cameras: list[Camera]) -> None:
+    assert fit_ring(cameras) is None
 
 
 def test_a_single_camera_gets_jittered_views() -> None:
