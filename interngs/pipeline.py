@@ -22,8 +22,11 @@ from .geometry.prior import Geometry, GeometryPrior
 from .geometry.seeding import Seeds, add_seeds, random_seeds, seeds_to_gaussians, select_seeds
 from .geometry.store import load_geometry, save_geometry
 from .optimise.checkpoint import CheckpointStore
+from .optimise.distributed import DistributedTrainer, config_of_a_rank
 from .optimise.model_priors import ModelPriors
+from .optimise.prepared import load_prepared, save_prepared
 from .optimise.pseudo_views import PseudoView, prepare_pseudo_views
+from .optimise.ranks import Ranks
 from .optimise.trainer import Trainer
 from .priors.depth_cache import DepthCache
 from .render.cpu.library import set_threads
@@ -31,7 +34,7 @@ from .render.device import choose_device
 from .scene.capture import Capture
 from .scene.clean import clean
 from .scene.overlap import check_overlap
-from .stopping import Stopped, stop_check
+from .stopping import StopCheck, Stopped, stop_check
 from .storage import atomic_write
 
 
@@ -52,6 +55,11 @@ class WorkFolder:
         return self.folder / "geometry.npz"
 
     @property
+    def prepared(self) -> Path:
+        """What the first of several ranks prepared for the others."""
+        return self.folder / "prepared.npz"
+
+    @property
     def depth_prior(self) -> DepthCache:
         """What a monocular depth network said of the photographs."""
         return DepthCache(self.folder / "depth_prior")
@@ -63,7 +71,8 @@ class WorkFolder:
 
 
 def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, resume: bool = False,
-                should_stop: Callable[[], bool] = lambda: False, lpips: Lpips | None = None) -> Iterator[Event]:
+                should_stop: Callable[[], bool] = lambda: False, lpips: Lpips | None = None,
+                ranks: Ranks | None = None) -> Iterator[Event]:
     """Reconstruct ``capture``; yields events, the last one ``Done`` with the Gaussians and the report.
 
     ``should_stop`` is asked at every step.  A run that is stopped writes a checkpoint, and its ``Done``
@@ -71,6 +80,9 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
     there were any).  With ``resume`` the run goes on from what ``work_dir`` holds; on the same machine
     the result is the same as of an uninterrupted run.  ``lpips`` joins the loss on views that an appearance
     prior repaired.
+
+    With ``ranks`` this process is one of several that train together, each of which calls this alike: the
+    first one prepares, writes, and yields ``Done``; the others call ``ranks.wait()`` before.
 
     Raises:
         InputError: the capture or the settings cannot work.
@@ -80,19 +92,23 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
     started = time.monotonic()
     work = WorkFolder(Path(work_dir))
     device, device_reason = choose_device(config.device)
+    if ranks is not None:
+        device, device_reason = ranks.device, f"{ranks.count} processes, each with {device_reason}"
+    follows = ranks is not None and not ranks.is_first
     if config.threads:
         torch.set_num_threads(config.threads)
         set_threads(config.threads)
-    if not resume:
-        work.checkpoints.clear()
-    atomic_write(work.config, json.dumps(config.to_dict(), indent=1).encode())
+    if not follows:
+        if not resume:
+            work.checkpoints.clear()
+        atomic_write(work.config, json.dumps(config.to_dict(), indent=1).encode())
     yield Log(f"Rendering with {device_reason}.")
     # A model that is asked for and missing is told now, not after the geometry.
     priors = ModelPriors.choose(config, device)
 
     seconds: dict[str, float] = {}
     try:
-        geometry = yield from _geometry_stage(capture, config, work, resume, should_stop)
+        geometry = yield from _geometry_stage(capture, config, work, resume or follows, should_stop)
     except Stopped:
         return
     seconds["geometry"] = time.monotonic() - started
@@ -100,41 +116,42 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
     if poses_missing:
         capture = _with_cameras(capture, geometry)
         config = replace(config, optimise=replace(config.optimise, refine_poses=True))
-    yield Stage("seeding")
     check = stop_check(should_stop)
+    training = config if ranks is None else config_of_a_rank(config, ranks.count)
     try:
-        pseudo = prepare_pseudo_views(capture, geometry, config.optimise.pseudo_views, config.seed, check)
+        seeds, pseudo = (load_prepared(work.prepared) if follows else
+                         (yield from _seeding_stage(capture, geometry, config, check)))
+        yield Stage("optimise")
+        terms = yield from priors.terms(capture, geometry, pseudo, training, work.depth_prior, device, lpips, check)
     except Stopped:
         return
-    seeds = make_seeds(capture, geometry, pseudo, config)
-    yield Log("Points: {before} before, {unsure} unsure, {redundant} redundant, {kept} kept.".format_map(
-        {"unsure": 0, "redundant": 0, **seeds.counts}))
-    yield Preview(0, seeds_to_gaussians(seeds, config.seeding, 0))
-
-    yield Stage("optimise")
-    try:
-        terms = yield from priors.terms(capture, geometry, pseudo, config, work.depth_prior, device, lpips, check)
-    except Stopped:
-        return
-    trainer = Trainer(capture, geometry, seeds, pseudo, config, device, terms)
+    if ranks is not None and ranks.is_first:
+        save_prepared(work.prepared, seeds, pseudo)
+        ranks.wait()
+    trainer = (Trainer(capture, geometry, seeds, pseudo, training, device, terms) if ranks is None else
+               DistributedTrainer(capture, geometry, seeds, pseudo, training, ranks, terms))
     checkpoint = work.checkpoints.latest() if resume else None
     if checkpoint is not None:
         trainer.load(checkpoint)
-        yield Log(f"Resumed at step {checkpoint.step}.")
+        yield Log(f"Resumed at step {trainer.step_number}.")
     seconds["preparation"] = time.monotonic() - started - seconds["geometry"]
     yield from trainer.run(work.checkpoints, should_stop)
     seconds["optimise"] = time.monotonic() - started - sum(seconds.values())
 
+    gaussians = trainer.gaussians()
+    if follows:
+        return
     yield Stage("clean")
-    result = clean(trainer.gaussians(), config.clean, [view.camera for view in geometry.views])
+    result = clean(gaussians, config.clean, [view.camera for view in geometry.views])
     cleaned = result.gaussians
     for entry in result.report:
         if entry.removed:
             yield Log(entry.line)
     seconds["total"] = time.monotonic() - started
     report = {
-        "complete": trainer.step_number >= config.optimise.steps,
+        "complete": trainer.step_number >= training.optimise.steps,
         "steps": trainer.step_number,
+        "views_per_step": trainer.views_per_step,
         "preset": config.preset,
         "seed": config.seed,
         "device": device_reason,
@@ -171,6 +188,18 @@ def _geometry_stage(capture: Capture, config: PipelineConfig, work: WorkFolder, 
         yield Log(warning, "warning")
     save_geometry(work.geometry, geometry)
     return geometry
+
+
+def _seeding_stage(capture: Capture, geometry: Geometry, config: PipelineConfig, check: StopCheck,
+                   ) -> Generator[Event, None, tuple[Seeds, list[PseudoView]]]:
+    """Yields the first Gaussians; returns their seeds and the pseudo views."""
+    yield Stage("seeding")
+    pseudo = prepare_pseudo_views(capture, geometry, config.optimise.pseudo_views, config.seed, check)
+    seeds = make_seeds(capture, geometry, pseudo, config)
+    yield Log("Points: {before} before, {unsure} unsure, {redundant} redundant, {kept} kept.".format_map(
+        {"unsure": 0, "redundant": 0, **seeds.counts}))
+    yield Preview(0, seeds_to_gaussians(seeds, config.seeding, 0))
+    return seeds, pseudo
 
 
 def _with_progress(stage: str, prior: GeometryPrior, capture: Capture, should_stop: Callable[[], bool],

@@ -20,8 +20,10 @@ from ..formats.detect import find_capture
 from ..formats.ply import write_ply
 from ..formats.transforms_json import write_transforms_json
 from ..images.load import load_capture
+from ..optimise.ranks import Ranks
 from ..pipeline import reconstruct
 from ..scene.cameras import Camera
+from .launch_ranks import launch_ranks
 from .options import CapturePath, OutputFolder, Settings, parse, preset_in
 from .progress import Interrupt, show
 
@@ -42,12 +44,27 @@ class Reconstruct:
     lpips: tuple[Path, Path] | None = None
     """SqueezeNet backbone and LPIPS linear weights (.safetensors): repaired views are compared by LPIPS-SqueezeNet too
     (only with an appearance prior)."""
+    gpus: int = 1
+    """Train on so many GPUs of this machine together (for millions of Gaussians; a few photographs are faster on one).
+    With --device cpu, so many processes on the CPU: slower than one, a check of the same way."""
+
+
+def parse_reconstruct(arguments: list[str]) -> Reconstruct:
+    """The options of ``interngs reconstruct``."""
+    return parse(Reconstruct(tyro.MISSING, tyro.MISSING, preset_in(arguments)), arguments, "reconstruct")
 
 
 def run(arguments: list[str]) -> None:
     """Parse ``arguments`` and run."""
-    options = parse(Reconstruct(tyro.MISSING, tyro.MISSING, preset_in(arguments)), arguments, "reconstruct")
-    console = Console(stderr=True)
+    options = parse_reconstruct(arguments)
+    if options.gpus == 1:
+        reconstruct_here(options, Console(stderr=True))
+    else:
+        launch_ranks(arguments, options.gpus, options.config)
+
+
+def reconstruct_here(options: Reconstruct, console: Console, ranks: Ranks | None = None) -> None:
+    """Reconstruct in this process; with ``ranks`` as one of several, of which the first writes and tells."""
     files = find_capture(options.capture)
     chosen = checked_indices(options.views, len(files.views)) or list(range(len(files.views)))
     capture = load_capture(files, chosen, options.config.max_side_px)
@@ -58,13 +75,14 @@ def run(arguments: list[str]) -> None:
     interrupt = Interrupt()
     with interrupt.listening() as should_stop:
         done = show(reconstruct(capture, options.config, options.output / "work", resume=options.resume,
-                                should_stop=should_stop, lpips=lpips), console)
+                                should_stop=should_stop, lpips=lpips, ranks=ranks), console)
     if done is not None:
         write_result(options.output, done)
         console.print(f"{options.output / 'result.ply'}: {len(done.gaussians)} Gaussians")
     if interrupt.asked():
+        several = f" --gpus {options.gpus}" if options.gpus > 1 else ""
         console.print(f"Stopped. Go on with:\n  interngs reconstruct {options.capture} -o {options.output} "
-                      f"--preset {options.config.preset} --resume")
+                      f"--preset {options.config.preset}{several} --resume")
         raise KeyboardInterrupt
 
 

@@ -10,29 +10,38 @@ from ..config import OptimiseConfig
 from .model import SplatModel
 
 EVERY_STEPS = 100
+"""Views between two changes."""
 
 
 class DensityControl:
     """Gathers screen-space gradients and clones or prunes every hundred steps."""
 
-    def __init__(self, config: OptimiseConfig, gaussians: int, device: torch.device) -> None:
+    def __init__(self, config: OptimiseConfig, gaussians: int, device: torch.device, views_per_step: int = 1) -> None:
         self.config = config
+        self._every_steps = max(1, EVERY_STEPS // views_per_step)
         self.gradient_sum = torch.zeros(gaussians, device=device)
         self.seen = torch.zeros(gaussians, device=device)
 
     @torch.no_grad()
-    def observe(self, means2d_gradient: Tensor, radii: Tensor, width: int, height: int) -> None:
-        """Add the gradients [1, N, 2] (per pixel) of one rendered view; ``radii`` [1, N, 2] int32.
+    def observe(self, means2d_gradient: Tensor, radii: Tensor, width: int, height: int,
+                gaussian_ids: Tensor | None = None) -> None:
+        """Add the gradients [C, N, 2] (per pixel) of C rendered views; ``radii`` [C, N, 2] int32.
 
-        As in 3DGS they are counted per half image, so the threshold does not depend on resolution.
+        Of packed renders both are [nnz, 2], and ``gaussian_ids`` [nnz] says whose they are.  As in 3DGS gradients are
+        counted per half image, so the threshold does not depend on resolution.
         """
-        gradient = means2d_gradient[0]
-        self.gradient_sum += torch.hypot(gradient[:, 0] * (width / 2), gradient[:, 1] * (height / 2))
-        self.seen += radii[0, :, 0] > 0
+        gradient = torch.hypot(means2d_gradient[..., 0] * (width / 2), means2d_gradient[..., 1] * (height / 2))
+        seen = radii[..., 0] > 0
+        if gaussian_ids is not None:
+            self.gradient_sum.index_add_(0, gaussian_ids, gradient)
+            self.seen.index_add_(0, gaussian_ids, seen.float())
+            return
+        self.gradient_sum += gradient.sum(dim=0)
+        self.seen += seen.sum(dim=0)
 
     def due(self, step: int) -> bool:
         """Whether ``change`` is to be called after this step."""
-        return step > 0 and step % EVERY_STEPS == 0
+        return step > 0 and step % self._every_steps == 0
 
     @torch.no_grad()
     def change(self, model: SplatModel, step: int) -> None:
@@ -50,6 +59,11 @@ class DensityControl:
         if not bool(alive.all()):
             model.keep(alive)
         self.forget(len(model))
+
+    @torch.no_grad()
+    def keep(self, mask: Tensor) -> None:
+        """Go on with the Gaussians where ``mask`` [N] is true."""
+        self.gradient_sum, self.seen = self.gradient_sum[mask], self.seen[mask]
 
     def forget(self, gaussians: int) -> None:
         """Start gathering anew for ``gaussians`` Gaussians."""

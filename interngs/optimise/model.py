@@ -65,6 +65,10 @@ class SplatModel:
     def __len__(self) -> int:
         return len(self.anchors)
 
+    def scale_rates(self, factor: float) -> None:
+        """Multiply the learning rates that ``step`` schedules."""
+        self._rates = {name: factor * rate for name, rate in self._rates.items()}
+
     @property
     def means(self) -> Tensor:
         """[N, 3] world positions."""

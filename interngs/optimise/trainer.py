@@ -85,7 +85,7 @@ class Trainer:
         self.views = TrainingViews(capture, geometry, device)
         self.exposure = Exposure(len(self.views), device) if self.config.exposure and len(self.views) > 1 else None
         self.poses = self._pose_refinement(geometry) if self.config.refine_poses else None
-        self.density = DensityControl(self.config, len(gaussians), device)
+        self.density = DensityControl(self.config, len(gaussians), device, self.views_per_step)
         self.pseudo = pseudo
         self.prior_terms = prior_terms
         self.step_number = 0
