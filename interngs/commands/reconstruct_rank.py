@@ -4,19 +4,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 from dataclasses import replace
 
 from rich.console import Console
 
 from ..calm_threads import calm_threads
-from ..errors import InternGSError
-from ..optimise.ranks import Ranks
+from ..cli import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from ..errors import InputError, InternGSError
+from ..optimise.ranks import RankLost, Ranks
 from .reconstruct import parse_reconstruct, reconstruct_here
+
+ENDED_SOON_S = 20.0
 
 
 def main(arguments: list[str]) -> int:
     """Take part; the exit code is that of ``interngs``."""
+    # Libraries that print a stack trace at SIGTERM have no say: it is how torchrun ends the others after a failure.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     options = parse_reconstruct(arguments)
     on_gpu = options.config.device != "cpu"
     threads = options.config.threads or int(os.environ.get("OMP_NUM_THREADS", "1"))
@@ -29,10 +36,13 @@ def main(arguments: list[str]) -> int:
         ranks.leave()
     except InternGSError as error:
         sys.stderr.write(f"interngs: {error.cause}\n{error.remedy}\n")
-        return 1
+        return EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_FAILED
+    except RankLost:
+        time.sleep(ENDED_SOON_S)    # torchrun ends this one too; the code that it passes on is the other's
+        return EXIT_FAILED
     except KeyboardInterrupt:
-        return 130
-    return 0
+        return EXIT_INTERRUPTED
+    return EXIT_OK
 
 
 if __name__ == "__main__":

@@ -12,6 +12,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+
+class RankLost(Exception):
+    """Another rank has gone; it says why itself."""
+
+
 PATIENCE = timedelta(days=2)
 """Longest wait of a rank for the others: the first one prepares a large capture alone, which takes its time."""
 
@@ -51,9 +56,16 @@ class Ranks:
         dist.destroy_process_group()
 
     def largest(self, values: Sequence[float]) -> list[float]:
-        """Each value's maximum over the ranks."""
+        """Each value's maximum over the ranks.
+
+        Raises:
+            RankLost: one of them has gone.
+        """
         found = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(found, dist.ReduceOp.MAX)
+        try:
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        except RuntimeError as error:
+            raise RankLost(str(error)) from error
         return [float(value) for value in found.tolist()]
 
     def sizes(self, own: int) -> list[int]:
