@@ -22,16 +22,16 @@ def can_resize_point_clouds() -> bool:
     return "resize" in bpy.types.PointCloud.bl_rna.functions
 
 
-def can_convert_to_point_cloud() -> bool:
-    """Whether a mesh converts to a point cloud that keeps its attributes (4.5 and later)."""
-    return bpy.app.version >= (4, 5)  # the operator exists before, without this ability: nothing to test for
+def has_point_cloud_objects() -> bool:
+    """Whether point clouds are objects like any other (4.5 and later)."""
+    return bpy.app.version >= (4, 5)  # the type exists before, unfinished: nothing to test for
 
 
 def splat_kind() -> SplatKind:
     """The best object for Gaussians that this Blender has."""
     if has_native_splats():
         return "NATIVE"
-    return "POINT_CLOUD" if can_resize_point_clouds() or can_convert_to_point_cloud() else "MESH"
+    return "POINT_CLOUD" if can_resize_point_clouds() or has_point_cloud_objects() else "MESH"
 
 
 def has_float4_attributes() -> bool:

@@ -38,23 +38,31 @@ def wants_viewing_attributes() -> bool:
     return not compat.has_native_splats()
 
 
-def _converted_point_cloud(mesh: bpy.types.Mesh) -> bpy.types.PointCloud:
-    """Turn a mesh of vertices into a point cloud (4.5 and 5.0 have no other way); touches no selection."""
-    scene, layer = bpy.context.scene, bpy.context.view_layer
-    carrier = bpy.data.objects.new(mesh.name, mesh)
-    scene.collection.objects.link(carrier)
+def _evaluated_point_cloud(name: str, count: int) -> bpy.types.PointCloud:
+    """A point cloud of ``count`` points where Python cannot size one (4.5 and 5.0): made by nodes, then copied.
+
+    All of it happens in a scene of its own, so that nothing of the artist's is evaluated, selected or left, whatever
+    mode Blender is in; ``object.convert`` would need object mode and a view layer that can be written to.
+    """
+    tree = bpy.data.node_groups.new(name, "GeometryNodeTree")
+    scene = bpy.data.scenes.new(name)
+    empty = bpy.data.pointclouds.new(name)
+    carrier = bpy.data.objects.new(name, empty)
     try:
+        tree.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+        points, last = tree.nodes.new("GeometryNodePoints"), tree.nodes.new("NodeGroupOutput")
+        points.inputs["Count"].default_value = count
+        tree.links.new(points.outputs[0], last.inputs[0])
+        carrier.modifiers.new("Points", "NODES").node_group = tree
+        scene.collection.objects.link(carrier)
+        layer = scene.view_layers[0]
         layer.update()
-        with bpy.context.temp_override(object=carrier, active_object=carrier, selected_objects=[carrier],
-                                       selected_editable_objects=[carrier]):
-            bpy.ops.object.convert(target="POINTCLOUD")
-        data = carrier.data
-        if not isinstance(data, bpy.types.PointCloud):
-            raise InputError("point-cloud-failed", "Blender did not turn the points into a point cloud.",
-                             "Leave edit mode and try again.")
+        return carrier.evaluated_get(layer.depsgraph).data.copy()
     finally:
+        bpy.data.scenes.remove(scene)
         bpy.data.objects.remove(carrier)
-    return data
+        bpy.data.pointclouds.remove(empty)
+        bpy.data.node_groups.remove(tree)
 
 
 def _new_data(name: str, count: int) -> SplatData:
@@ -65,16 +73,13 @@ def _new_data(name: str, count: int) -> SplatData:
         if compat.has_native_splats():
             cloud.type = "GAUSSIAN_SPLAT"
         return cloud
+    if compat.splat_kind() == "POINT_CLOUD":
+        cloud = _evaluated_point_cloud(name, count)
+        cloud.name = name
+        return cloud
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(count)
-    if compat.splat_kind() == "MESH":
-        return mesh
-    data = _converted_point_cloud(mesh)
-    left = bpy.data.meshes.get(name)
-    if left is not None and left.users == 0:
-        bpy.data.meshes.remove(left)
-    data.name = name
-    return data
+    return mesh
 
 
 def _remove_data(data: SplatData) -> None:

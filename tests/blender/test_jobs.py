@@ -87,6 +87,18 @@ def job_of(state):
     return state().job(bpy.context.scene.interngs.job.job_id)
 
 
+def captured(module):
+    """Camera and alpha [H, W] of each photograph."""
+    photographs = module("blender_addon.scene.photographs")
+    for row in bpy.context.scene.interngs.photos:
+        image = bpy.data.images.load(bpy.path.abspath(row.path))
+        pixels = np.empty(row.height_px * row.width_px * 4, np.float32)
+        image.pixels.foreach_get(pixels)
+        bpy.data.images.remove(image)
+        yield (photographs.camera_of_row(bpy.context.scene, row),
+               pixels.reshape(row.height_px, row.width_px, 4)[::-1, :, 3])
+
+
 def test_a_whole_job_from_scene_capture_to_point_cloud(module, new_server, pump, state, scene, short_jobs):
     """The real pipeline on the CPU; the Gaussians lie on the cube that was captured."""
     connect(module, new_server(real=True), pump, state)
@@ -110,6 +122,11 @@ def test_a_whole_job_from_scene_capture_to_point_cloud(module, new_server, pump,
     assert report["geometry"]["method"] == "given-depth"
     facts = dict(module("blender_addon.scene.splat_facts").splat_facts(splat))
     assert facts["State"] == "Finished" and facts["Geometry"] == "Captured depth"
+    for camera, alpha in captured(module):
+        drawn = module("interngs.scene.thumbnail").render_by_numpy(gaussians, camera)[..., 3]
+        # A mask alone, which says nothing of what it leaves out, lets four fifths of it be covered.
+        assert drawn[alpha < 0.01].mean() < 0.15, "what is known to be empty stays empty"
+        assert drawn[alpha > 0.99].mean() > 0.8
     given = {row.name: row.camera for row in bpy.context.scene.interngs.photos}
     bpy.context.view_layer.objects.active = splat
     bpy.ops.interngs.add_result_cameras()

@@ -4,6 +4,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def extension_zip(tmp_path_factory):
 
 @pytest.fixture
 def window(blender_root, extension_zip, tmp_path, request):
-    """Run a script of this folder in a real window; gives what it found.  Pictures go to ``out/gui``."""
+    """Run a script of this folder in a real window; gives what it found.  Pictures go to ``out/gui`` (``kept``)."""
     if blender_root is None:
         pytest.skip("needs a real Blender window: python tools/blender_window.py setup sid FOLDER, then "
                     "INTERNGS_GUI_ROOTS=FOLDER")
@@ -55,7 +56,7 @@ def window(blender_root, extension_zip, tmp_path, request):
             shutil.copy(path, work)
         told = ["/w/pictures", "/w/addon.zip", *arguments]
         done = load("blender_window").run(blender_root, work, script, options, told, timeout_s=timeout_s)
-        kept = ROOT / "out" / "gui" / f"{blender_root.name}-{request.node.originalname}"
+        kept = ROOT / "out" / "gui" / re.sub(r"[^\w-]+", "-", request.node.name).strip("-")
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(pictures, kept)
         (kept / "blender.log").write_text(done.stdout + done.stderr, encoding="utf-8")
@@ -63,6 +64,7 @@ def window(blender_root, extension_zip, tmp_path, request):
         result = json.loads((pictures / "result.json").read_text())
         assert "failure" not in result, f"{result['failure']}\nSee {kept}"
         assert "Traceback" not in done.stderr, done.stderr[-3000:]
+        run.kept = kept
         return result
 
     return run

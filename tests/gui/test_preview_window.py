@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The preview in a real window: colour, meshes before and behind, hiding, undo, reload, and the main thread's time.
 
-``INTERNGS_FERN_SPLAT`` names a PLY of fern; without it one is reconstructed, which takes minutes without a GPU.
+``INTERNGS_FERN_SPLAT`` names a PLY of fern; without it a small one is reconstructed, in some minutes without a GPU.
 """
 
 import os
@@ -30,7 +30,8 @@ def fern_splat(tmp_path_factory):
             pytest.skip(f"needs a splat of fern: INTERNGS_FERN_SPLAT, or photographs in {capture}")
         folder = tmp_path_factory.mktemp("fern")
         subprocess.run([sys.executable, "-m", "interngs.cli", "reconstruct", str(capture), "-o", str(folder),
-                        "--views", "0", "9", "19", "--optimise.steps", "100"], cwd=ROOT, check=True, timeout=1200)
+                        "--views", "0", "9", "19", "--max-side-px", "320", "--steps", "100"], cwd=ROOT,
+                       check=True, timeout=1200)
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "result.ply", kept)
     return kept
