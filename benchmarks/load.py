@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from restartable_server import Server
+from restartable_server import ServerProcess, noted, tiny_server
 
 from interngs.link import CaptureSource, Link, ViewSource
 from interngs.link.updates import JobChanged
@@ -68,7 +68,7 @@ class Client:
         return self.job is not None and self.job.state in ENDED
 
 
-def run(server: Server, folder: Path, count: int, steps: int) -> tuple[list[Client], list[float], float]:
+def run(server: ServerProcess, folder: Path, count: int, steps: int) -> tuple[list[Client], list[float], float]:
     """All clients submit at once; gives them, the seconds of fetching each result, and the whole time."""
     clients = [Client(Link(f"client {number}", folder / f"client-{number}")) for number in range(count)]
     captures = [capture_of(folder / f"photos-{number}", number) for number in range(count)]
@@ -102,17 +102,17 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        server = Server(folder / "server", options.executor, options.workers).start()
+        server = tiny_server(folder / "server", options.executor, options.workers).start()
         try:
             clients, fetched, whole_s = run(server, folder, options.clients, options.steps)
             resident = server.resident_bytes()
-            noted = server.noted()
+            notes = noted(server)
         finally:
             server.stop()
         for client in clients:
             client.link.close()
     states = Counter(client.job.state for client in clients if client.job is not None)
-    done = Counter(job for job, what, _ in noted if what == "done")
+    done = Counter(job for job, what, _ in notes if what == "done")
     assert states == {"done": options.clients}, states
     assert set(done.values()) == {1} and len(done) == options.clients, done
     print(f"{options.clients} clients, {options.workers} workers, executor {options.executor}: all done, none twice, "

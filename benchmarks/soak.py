@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from load import capture_of, settings
-from restartable_server import Server
+from restartable_server import noted, tiny_server
 
 from interngs.errors import InternGSError
 from interngs.link import Link
@@ -33,8 +33,8 @@ class Soak:
     """One client after another against one server, and what must be true of its jobs."""
 
     def __init__(self, folder: Path, executor: str, seed: int) -> None:
-        self.chance, self.folder = random.Random(seed), folder
-        self.server = Server(folder / "server", executor, 2).start()
+        self.chance, self.folder, self.executor = random.Random(seed), folder, executor
+        self.server = tiny_server(folder / "server", executor, 2).start()
         self.did: Counter[str] = Counter()
         self.accepted: set[str] = set()
         self.discarded: set[str] = set()
@@ -96,7 +96,7 @@ class Soak:
         assert self.server.process is not None
         workers = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat")
                    if _parent_of(path) == self.server.process.pid]
-        if workers and self.server.executor == "local":
+        if workers and self.executor == "local":
             os.kill(self.chance.choice(workers), signal.SIGKILL)
 
     def _kill_server(self) -> None:
@@ -153,7 +153,7 @@ def main() -> None:
         before = count_files(soak.server.store)
         found, states = {job.job_id for job in jobs}, Counter(job.state for job in jobs)
         lost = soak.accepted - soak.discarded - found
-        done = Counter(job for job, what, _ in soak.server.noted() if what == "done")
+        done = Counter(job for job, what, _ in noted(soak.server) if what == "done")
         for job in jobs:
             soak.link.discard(job.job_id).result(WAIT_S)
         time.sleep(5.0)

@@ -228,15 +228,18 @@ class Engine:
         """The connection ended: try again later, or stop when that cannot help."""
         may_mend = refusal in (HANDSHAKE_BROKEN, HANDSHAKE_CUT)
         self._broken_handshakes = self._broken_handshakes + 1 if may_mend else 0
-        if refusal is not None and (not may_mend or self._broken_handshakes >= _HANDSHAKES_BEFORE_REFUSED):
+        often = self._broken_handshakes >= _HANDSHAKES_BEFORE_REFUSED
+        # A server that answered before may be down behind a tunnel, which hangs up for it: that one is tried again.
+        if refusal is not None and (not may_mend or (often and self.state.server is None)):
             self._refuse(refusal)
             return
         self._drop_connection()
         wait_s = self._backoff_s * random.uniform(0.5, 1.0)
         self._backoff_s = min(2.0 * self._backoff_s, limits.RETRY_LONGEST_S)
-        error = ErrorInfo("server-unreachable", f"The server at {self.state.address} does not answer.",
-                          "Check that it runs and that the address is right; the link tries again by itself.")
-        self._set_state(phase="lost", error=error, retry_at_s=time.monotonic() + wait_s, round_trip_s=None)
+        error = refusal if often else None
+        self._set_state(phase="lost", retry_at_s=time.monotonic() + wait_s, round_trip_s=None, error=error or ErrorInfo(
+            "server-unreachable", f"The server at {self.state.address} does not answer.",
+            "Check that it runs and that the address is right; the link tries again by itself."))
 
     def _drop_connection(self) -> None:
         if self._connection is not None:

@@ -7,8 +7,6 @@ import importlib.util
 import json
 import os
 import secrets
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +28,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PIPELINES = Path(__file__).parent / "pipelines"
 NODE = {"include_dashboard": False, "object_store_memory": 80_000_000}
 sys.path.insert(0, str(PIPELINES))
+sys.path.append(str(REPOSITORY / "tools"))
+
+from server_process import ServerProcess  # noqa: E402
 
 
 def patience() -> float:
@@ -68,93 +69,22 @@ def make_capture(folder: Path, views: int = 3, side: int = 48, seed: int = 0) ->
     return CaptureSource(tuple(sources), "made for a test")
 
 
-def _toml(value: Any) -> str:
-    """A value, or a table of texts, in TOML."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {json.dumps(item)}" for name, item in value.items()) + "}"
-    return json.dumps(value)
-
-
-@dataclass(eq=False)
-class RunningServer:
-    """A server process that can be killed and started again on the same store and port."""
-
-    folder: Path
-    options: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
-    arguments: tuple[str, ...] = ()
-    process: subprocess.Popen[bytes] | None = None
-    address: str = ""
-
-    @property
-    def store(self) -> Path:
-        return self.folder / "store"
-
-    @property
-    def keys(self) -> Path:
-        return self.folder / "keys"
+class RunningServer(ServerProcess):
+    """A server of the stand-in pipeline, and what that noted."""
 
     @property
     def work_log(self) -> Path:
         return self.folder / "work.log"
 
-    def command(self, *arguments: str) -> list[str]:
-        """The command line of the service with this server's configuration."""
-        plain = {name: value for name, value in self.options.items() if not isinstance(value, dict)}
-        lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
-        for table, values in self.options.items():
-            if isinstance(values, dict):
-                lines += [f"[{table}]", *[f"{name} = {_toml(value)}" for name, value in values.items()]]
-        config = self.folder / "server.toml"
-        config.write_text("\n".join(lines))
-        return [sys.executable, "-m", "backend", "--config", str(config), "--store", str(self.store), "--keys",
-                str(self.keys), *arguments]
-
     def start(self) -> RunningServer:
-        """Start it, on its old port when it had one."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.pipelines, self.patience = PIPELINES, patience
+        self.environment.setdefault("STAND_IN_LOG", str(self.work_log))
         self.options.setdefault("pipeline", "stand_in_pipeline:reconstruct")
         self.options.setdefault("min_free_bytes", 0)
         self.options.setdefault("heartbeat_s", 0.5)
         self.options.setdefault("worker_niceness", 0)    # tests of timing run on busy machines
-        ready = self.folder / "ready.json"
-        ready.unlink(missing_ok=True)
-        own = {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(PIPELINES)]), "STAND_IN_LOG": str(self.work_log),
-               **self.environment}
-        environment = {**os.environ, **own}
-        if "ray" in self.options:
-            self.options["ray"]["environment"] = own
-        listen = self.address or "tcp://127.0.0.1:0"
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command("--listen", listen, "--ready-file", str(ready), *self.arguments), env=environment,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20 * patience()
-        while not ready.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.log()
-            time.sleep(0.02)
-        self.address = json.loads(ready.read_text())["address"]
+        super().start()
         return self
-
-    def kill(self) -> None:
-        """kill -9."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> int:
-        """End it in good order; its exit code."""
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(20 * patience())
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-
-    def log(self) -> str:
-        return (self.folder / "server.log").read_text(errors="replace")
 
     def work(self) -> list[tuple[str, int, str, int, float]]:
         """What the stand-in pipeline noted: (job id, process, what, step, time)."""
@@ -235,7 +165,7 @@ def start_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cal
         if cluster is not None:
             ray = {"address": cluster.address, "jobs": 1, **options.get("ray", {})}
             options = {**options, "executor": "ray", "ray": ray}
-        server = RunningServer(tmp_path / name, dict(options), environment or {}, arguments)
+        server = RunningServer(tmp_path / name, dict(options), dict(environment or {}), arguments)
         servers.append(server)
         if with_keys:
             KeyFolder(server.keys).make_server_key()

@@ -128,6 +128,23 @@ def test_random_kills_lose_nothing(start_server, follow, make_capture_in, settin
     check_nothing_was_lost(server, client, jobs)
 
 
+def test_a_link_waits_for_a_dead_server_behind_a_tunnel(start_server, follow):
+    """The tunnel takes every connection and hangs up: what a server that wants keys does to one without."""
+    server = start_server()
+    relay = Relay(parse_address(server.address)[1])
+    try:
+        client = follow(f"tcp://127.0.0.1:{relay.port}")
+        server.kill()
+        # In words after the third time, and without giving up.
+        client.wait_for(lambda c: c.link.state.phase == "lost" and c.link.state.error.code == "key-refused")
+        waiting = client.link.health()
+        server.start()
+        client.wait_connected()
+        assert waiting.result(WAIT_S).sessions == 1
+    finally:
+        relay.close()
+
+
 def start_other_client(address: str, folder: Path) -> subprocess.Popen[bytes]:
     photos = folder / "others" / secrets.token_hex(4)
     return subprocess.Popen([sys.executable, "-c", OTHER_CLIENT, address, str(folder / "other-client"), str(photos),
