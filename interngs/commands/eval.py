@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 
@@ -14,17 +15,22 @@ from ..config import PipelineConfig
 from ..errors import InputError
 from ..evaluate.held_out import HeldOutView, mean_metrics, measure
 from ..evaluate.lpips import Lpips
+from ..evaluate.pseudo_picture import WarpedView, save_pseudo_views
 from ..evaluate.report import ComparisonRow, save_comparison, write_html_report, write_report
 from ..events import Done
 from ..formats.detect import find_capture
 from ..formats.split import find_split
+from ..geometry.store import load_geometry
 from ..images.load import load_capture
-from ..pipeline import reconstruct
+from ..optimise.pseudo_views import cameras_nobody_took, warp_photographs
+from ..pipeline import WorkFolder, reconstruct
 from ..render.device import choose_device
 from ..scene.capture import Capture, CaptureFiles
 from .options import CapturePath, OutputFolder, Settings, parse, preset_in
 from .progress import Interrupt, show
 from .reconstruct import write_result
+
+SHOWN_PSEUDO_VIEWS = 6
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,20 @@ def evaluate(files: CaptureFiles, train: list[int], held_out: list[int], config:
         done = show(reconstruct(capture, config, output / "work", should_stop=should_stop, lpips=lpips), console)
     if done is None or interrupt.asked():
         raise KeyboardInterrupt
+    picture_pseudo_views(output, capture, config)
     return write_evaluation(done, unseen, config, output, lpips)
+
+
+def picture_pseudo_views(output: Path, capture: Capture, config: PipelineConfig) -> None:
+    """Write pseudo_views.png of the run in ``output/work``, unless it had none."""
+    geometry = load_geometry(WorkFolder(output / "work").geometry)
+    pseudo = cameras_nobody_took(geometry, config.optimise.pseudo_views, config.seed)
+    if not pseudo:
+        return
+    numbers = sorted({round(number) for number in np.linspace(0, len(pseudo) - 1, SHOWN_PSEUDO_VIEWS)})
+    warped = [(number, warp_photographs(capture, geometry, pseudo[number])) for number in numbers]
+    save_pseudo_views(output / "pseudo_views.png", [view.camera for view in geometry.views], pseudo,
+                      [WarpedView(number, view.image, view.weight) for number, view in warped])
 
 
 def write_evaluation(done: Done, unseen: Capture, config: PipelineConfig, output: Path,

@@ -93,7 +93,7 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
 def write_html_report(folder: Path, report: dict[str, Any]) -> None:
     """Write ``report.html`` into ``folder``: figures and the pictures found there, all in one file.
 
-    Pictures: ``comparison.png``, ``orbit.gif`` and ``depth.png`` where they exist.
+    Pictures: ``comparison.png``, ``orbit.gif``, ``depth.png`` and ``pseudo_views.png`` where they exist.
     """
     figures = "".join(f"<div><b>{value}</b><span>{html.escape(label)}</span></div>"
                       for label, value in _headline(report))
@@ -106,7 +106,8 @@ def write_html_report(folder: Path, report: dict[str, Any]) -> None:
     warnings = "".join(f"<p class=warning>{html.escape(str(line))}</p>" for line in report.get("warnings", ()))
     pictures = "".join(f"<h2>{title}</h2><img alt='{title}' src='{_data_uri(folder / name)}'>"
                        for name, title in (("comparison.png", "Held-out views"), ("orbit.gif", "Orbit"),
-                                           ("depth.png", "Depth")) if (folder / name).is_file())
+                                           ("depth.png", "Depth"), ("pseudo_views.png", "Views nobody took"))
+                       if (folder / name).is_file())
     everything = html.escape(json.dumps(_without_special_numbers(report), indent=1))
     page = (f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
             f"<title>Intern-GS report</title><style>{STYLE}</style><h1>Intern-GS report</h1>"

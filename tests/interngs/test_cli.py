@@ -60,7 +60,8 @@ def test_eval_writes_the_report_and_the_comparison(wall_folder: Write, tmp_path:
     assert len(report["views"]) == 2
     assert Image.open(out / "comparison.png").width > 4 * 48
     page = (out / "report.html").read_text()
-    assert "data:image/jpeg;base64," in page and "Held-out views" in page
+    assert "data:image/jpeg;base64," in page and "Held-out views" in page and "Views nobody took" in page
+    assert Image.open(out / "pseudo_views.png").width > 400
 
 
 def complaint(capsys: pytest.CaptureFixture) -> str:
