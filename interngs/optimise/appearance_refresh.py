@@ -65,7 +65,10 @@ class AppearanceTerm:
 
     def refresh(self, step: int, render: RenderView, check: StopCheck = never) -> None:
         """Render, repair, and decide what is admitted; see ``PriorTerm``."""
-        pictures = [render(self._pseudo[number].camera) for number in self._numbers]
+        pictures = []
+        for number in self._numbers:
+            check()
+            pictures.append(render(self._pseudo[number].camera))
         renders = [picture.rgb.clamp(0, 1).cpu().numpy() for picture in pictures]
         views = [Unseen(rgb, self._nearest_photograph(self._pseudo[number].camera))
                  for number, rgb in zip(self._numbers, renders, strict=True)]

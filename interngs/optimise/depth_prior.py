@@ -104,7 +104,10 @@ class DepthPriorTerm:
 
     def refresh(self, step: int, render: RenderView, check: StopCheck = never) -> None:
         """Predict depth of the present renders of the pseudo views."""
-        pictures = [render(self._pseudo[number].camera) for number in self._numbers]
+        pictures = []
+        for number in self._numbers:
+            check()
+            pictures.append(render(self._pseudo[number].camera))
         predictions = self._prior.inverse_depth(
             [picture.rgb.clamp(0, 1).cpu().numpy() for picture in pictures], check)
         strengths = []

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from interngs.config import OptimiseConfig, PipelineConfig, SeedingConfig, validate_config
-from interngs.errors import InputError
+from interngs.errors import InputError, InternGSError
 from interngs.evaluate.metrics import psnr
 from interngs.events import Done, Log
 from interngs.geometry.given_depth import GivenDepth
@@ -217,6 +217,29 @@ def test_a_stop_while_photographs_are_looked_at_leaves_no_result(wall_capture: C
     use(SlowDepth())
     events = list(reconstruct(wall_capture, settings(), tmp_path, should_stop=lambda: len(looked) >= 2))
     assert len(looked) == 2 and not any(isinstance(event, Done) for event in events)
+
+
+@pytest.mark.parametrize("purpose", ["depth", "appearance"])
+def test_a_model_that_fails_ends_the_run_and_it_can_go_on_without(wall_capture: Capture, tmp_path: Path, use,
+                                                                  purpose: str) -> None:
+    """Nothing takes a model's place in silence: the error says how to do without, and the work so far is kept."""
+    class Failing(WallDepth):
+        def inverse_depth(self, images, check=never):
+            if len(self.looked_at) == 1:
+                raise InternGSError("out-of-memory", "There is not enough memory.", "Switch it off.")
+            return super().inverse_depth(images)
+
+    def fail(view: Unseen) -> NDArray:
+        raise InternGSError("prior-no-picture", "It gave back no picture.", "Switch it off.")
+
+    use(*((Failing(), None) if purpose == "depth" else (None, Repair(fail))))
+    with pytest.raises(InternGSError):
+        finish(wall_capture, settings(checkpoint_every_steps=5), tmp_path)
+    use()
+    done, told = finish(wall_capture, settings(), tmp_path, resume=True)
+    assert done.report["complete"] and done.report["priors"][purpose]["model"] is None
+    step = {"depth": 10, "appearance": STEPS // 2}[purpose]
+    assert f"Resumed at step {step}." in told
 
 
 def test_a_round_is_done_once(wall_capture: Capture) -> None:

@@ -124,6 +124,16 @@ def test_short_memory_says_what_to_do(diffusion_folder: Path, monkeypatch) -> No
     refused(DiffusionRepair(diffusion_folder, None, "Tiny", ""), "out-of-memory")
 
 
+def test_memory_that_runs_out_inside_the_library_while_it_loads(diffusion_folder: Path, monkeypatch) -> None:
+    from diffusers import UNet2DConditionModel
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(UNet2DConditionModel, "from_pretrained", fail)
+    refused(DiffusionRepair(diffusion_folder, None, "Tiny", ""), "out-of-memory")
+
+
 @pytest.mark.gpu
 def test_cuda_repairs_too(diffusion_folder: Path, control_folder: Path) -> None:
     if not torch.cuda.is_available():

@@ -155,11 +155,22 @@ def test_useless_output_is_an_error(copy: Path, spoil, code: str) -> None:
 @pytest.mark.parametrize("error", [
     torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
     RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes")])
-def test_short_memory_says_what_to_do(depth_folder: Path, monkeypatch, error: Exception) -> None:
+@pytest.mark.parametrize("where", ["_load", "_predict"])
+def test_short_memory_says_what_to_do(depth_folder: Path, monkeypatch, error: Exception, where: str) -> None:
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(depth_module, "_predict", fail)
+    monkeypatch.setattr(depth_module, where, fail)
+    refused(depth_folder, "out-of-memory")
+
+
+def test_memory_that_runs_out_inside_the_library_while_it_loads(depth_folder: Path, monkeypatch) -> None:
+    import transformers
+
+    def fail(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(transformers.AutoModelForDepthEstimation, "from_pretrained", fail)
     refused(depth_folder, "out-of-memory")
 
 
