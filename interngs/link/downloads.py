@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +30,10 @@ _WRONG_RANGE = ErrorInfo("bad-message", "The server sent another range than was 
 _TOO_LARGE = ErrorInfo("out-of-memory", "There is not enough memory for the download.", "Close other programs.")
 _OTHER_BYTES = ServiceError("hash-mismatch", "A download differs from what the server announced.",
                             "Fetch it again; if it happens again, the server's disk may be at fault.")
+
+
+_OWN_MEMORY_BYTES = 1 << 20
+_RANGES_AT_LEAST = 16
 
 
 def _nothing(done: int, total: int) -> None:
@@ -65,7 +71,6 @@ class Download:
     _was_read: bool = False
 
     def __post_init__(self) -> None:
-        # Not zeroed: the memory is first touched as the bytes arrive, while the next ones are on their way.
         self.data = np.empty(0, np.uint8)
         self._todo = deque([(0, self.size)] if self.size else [])
         self._digest = None if self.sha256 is None else hashlib.sha256()
@@ -125,6 +130,22 @@ class Download:
         return (self.read(self.data.data),)
 
 
+def memory_for(size: int) -> NDArray[np.uint8]:
+    """Memory of ``size`` bytes from the system itself, which is first touched as the bytes arrive.
+
+    ``bytearray`` would write it all beforehand, and ``np.empty`` asks for huge pages, which a machine whose memory
+    is in pieces has to put together first.
+
+    Raises:
+        MemoryError, OSError, ValueError, OverflowError: there is not so much.
+    """
+    if size < _OWN_MEMORY_BYTES:
+        return np.empty(size, np.uint8)
+    if os.name == "posix":
+        return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+    return np.frombuffer(mmap.mmap(-1, size), np.uint8)
+
+
 class Downloads:
     """All downloads of one link, in the socket's thread; the first that has ranges left is served first."""
 
@@ -143,13 +164,18 @@ class Downloads:
     def add(self, download: Download) -> None:
         """Begin a download."""
         try:
-            download.data = np.empty(download.size, np.uint8)
-        except (MemoryError, ValueError):
+            download.data = memory_for(download.size)
+        except (MemoryError, OSError, ValueError, OverflowError):
             download.failed(_TOO_LARGE)
             return
         self._active.append(download)
         if download.size == 0:
             self._beside(lambda: self._look(download))
+
+    @property
+    def in_flight(self) -> int:
+        """Ranges that are asked for and not answered."""
+        return len(self._in_flight)
 
     def reset(self) -> None:
         """The connection is gone."""
@@ -167,8 +193,10 @@ class Downloads:
     def pump(self, send: Callable[[Message], str], credit: int) -> None:
         """Ask for what the credit allows."""
         for download in self._active:
+            # A small object comes in several ranges too, so that its parts are read, sent and hashed at one time.
+            most = max(FETCH_WHOLE_BYTES, min(self.range_bytes, download.size // _RANGES_AT_LEAST))
             while len(self._in_flight) < credit:
-                wanted = download.next_range(self.range_bytes)
+                wanted = download.next_range(most)
                 if wanted is None:
                     break
                 self._in_flight[send(Fetch(download.name, *wanted))] = (download, wanted)

@@ -402,8 +402,10 @@ class Engine:
             return request_id
 
         self._begin_preview()
-        self.uploads.pump(send, self._bulk_credit // 2)
-        self.downloads.pump(send, self._bulk_credit - self._bulk_credit // 2)
+        # Half of the credit is kept for uploads while there are any.
+        half = self._bulk_credit // 2
+        self.uploads.pump(send, min(half, self._bulk_credit - self.downloads.in_flight))
+        self.downloads.pump(send, self._bulk_credit - half if self.uploads.job_ids else self._bulk_credit)
 
     def _begin_preview(self) -> None:
         offered = None if self._preview_active else self.watches.next_preview()

@@ -193,7 +193,7 @@ def test_an_object_arrives_whole(size, order):
 
 
 def test_a_lost_connection_asks_only_for_what_is_missing():
-    data, got, wire, downloads = content(6 * FETCH_BYTES), Got(), Wire(), downloads_here()
+    data, got, wire, downloads = content(6 * FETCH_WHOLE_BYTES), Got(), Wire(), downloads_here()
     downloads.add(got.download("blob", len(data), hashlib.sha256(data).hexdigest()))
     downloads.pump(wire.send, CREDIT)
     for request_id, message in [wire.waiting.pop(0), wire.waiting.pop(1)]:     # the first and the third
@@ -204,13 +204,13 @@ def test_a_lost_connection_asks_only_for_what_is_missing():
     while got.data is None:
         downloads.pump(wire.send, CREDIT)
         request_id, message = wire.waiting.pop(0)
-        asked.append(message.offset // FETCH_BYTES)
+        asked.append(message.offset // FETCH_WHOLE_BYTES)
         downloads.on_answer(request_id, chunk(data, message))
     assert got.data == data and sorted(asked) == [1, 3, 4, 5]
 
 
 def test_a_range_answered_in_part_is_asked_for_again_from_where_it_ended():
-    data, got, wire, downloads = content(3 * FETCH_BYTES + 5), Got(), Wire(), downloads_here()
+    data, got, wire, downloads = content(16 * FETCH_BYTES + 5), Got(), Wire(), downloads_here()
     downloads.add(got.download("blob", len(data), hashlib.sha256(data).hexdigest()))
     longest = 0
     while got.data is None and got.error is None:
@@ -226,14 +226,14 @@ def test_a_range_answered_in_part_is_asked_for_again_from_where_it_ended():
                                          (2 << 20, 2 << 20), (1 << 40, FETCH_BYTES)])
 def test_ranges_are_as_long_as_both_sides_take(told, asked):
     got, wire, downloads = Got(), Wire(), downloads_here(told)
-    downloads.add(got.download("blob", 8 * FETCH_BYTES))
+    downloads.add(got.download("blob", 16 * FETCH_BYTES))
     downloads.pump(wire.send, CREDIT)
     assert [message.length for _, message in wire.waiting] == [asked] * CREDIT
 
 
 def test_bytes_are_hashed_and_read_beside_the_thread_that_takes_them():
     """What was taken can be looked at any time later, and once: a slow hash holds up no chunk."""
-    data, got, wire, beside, back = content(4 * FETCH_BYTES), Got(), Wire(), [], []
+    data, got, wire, beside, back = content(4 * FETCH_WHOLE_BYTES), Got(), Wire(), [], []
     downloads = Downloads(beside.append, back.append)
     downloads.agree(FETCH_BYTES)
     downloads.add(got.download("blob", len(data), hashlib.sha256(data).hexdigest()))
