@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -19,51 +20,55 @@ class Agreement:
     """What the other views say about each depth of one view.
 
     Attributes:
-        confirmed: [H, W] int32 number of views whose own depth agrees.
-        contradicted: [H, W] int32 number of views that see through the point to something behind it.
+        confirmed: [H, W] uint8 number of views whose own depth agrees.
+        contradicted: [H, W] uint8 number of views that see through the point to something behind it.
         fused: [H, W] float32 mean z-depth of the point and of the points that confirm it.
     """
 
-    confirmed: NDArray[np.int32]
-    contradicted: NDArray[np.int32]
+    confirmed: NDArray[np.uint8]
+    contradicted: NDArray[np.uint8]
     fused: NDArray[np.float32]
 
 
-def check_views(cameras: list[Camera], depths: list[NDArray[np.float32]],
+def check_views(cameras: list[Camera], depths: list[NDArray[np.float32]], others: Sequence[Sequence[int]] | None = None,
                 tolerance: float = RELATIVE_TOLERANCE) -> list[Agreement]:
     """:func:`check_view` of every view, without what free space refutes.
 
     A match between two views of a repeating pattern confirms itself.  A third view that looks through it onto a
     surface of its own, itself confirmed, knows better: a depth must have more witnesses for it than against it.
+
+    Args:
+        others: for each view those that it is held against; by default all.
     """
-    first = [check_view(index, cameras, depths, tolerance) for index in range(len(cameras))]
-    surfaces = [np.where(found.confirmed > 0, depth, np.float32(0)) for found, depth in zip(first, depths, strict=True)]
+    if others is None:
+        others = [[k for k in range(len(cameras)) if k != index] for index in range(len(cameras))]
+    first = [check_view(index, cameras, depths, tolerance, others[index]) for index in range(len(cameras))]
     result = []
     for index, found in enumerate(first):
-        others = [depths[k] if k == index else surface for k, surface in enumerate(surfaces)]
-        against = check_view(index, cameras, others, tolerance).contradicted
+        surfaces = {k: np.where(first[k].confirmed > 0, depths[k], np.float32(0)) for k in others[index]}
+        against = check_view(index, cameras, surfaces | {index: depths[index]}, tolerance, others[index]).contradicted
         refuted = against >= np.maximum(found.confirmed, 1)
-        result.append(Agreement(np.where(refuted, 0, found.confirmed), against, found.fused))
+        result.append(Agreement(np.where(refuted, 0, found.confirmed).astype(np.uint8), against, found.fused))
     return result
 
 
-def check_view(index: int, cameras: list[Camera], depths: list[NDArray[np.float32]],
-               tolerance: float = RELATIVE_TOLERANCE) -> Agreement:
-    """Hold the depth of one view against those of all others.
+def check_view(index: int, cameras: list[Camera],
+               depths: Sequence[NDArray[np.float32]] | Mapping[int, NDArray[np.float32]],
+               tolerance: float = RELATIVE_TOLERANCE, others: Sequence[int] | None = None) -> Agreement:
+    """Hold the depth of one view against those of other views.
 
     Args:
-        depths: one [H, W] float32 z-depth map per camera, 0 where unknown.
+        depths: [H, W] float32 z-depth maps by number of the view, 0 where unknown.
+        others: numbers of at most 255 other views; by default all.
         tolerance: relative depth difference up to which two depths agree.
     """
     depth = depths[index]
     known = depth > 0
     points = cameras[index].unproject(depth).reshape(-1, 3)
-    confirmed, contradicted = np.zeros(depth.shape, np.int32), np.zeros(depth.shape, np.int32)
+    confirmed, contradicted = np.zeros(depth.shape, np.uint8), np.zeros(depth.shape, np.uint8)
     total, weight = depth.astype(np.float64), np.ones(depth.shape)
-    for other, camera in enumerate(cameras):
-        if other == index:
-            continue
-        pixels, z = camera.project(points)
+    for other in [k for k in range(len(cameras)) if k != index] if others is None else others:
+        pixels, z = cameras[other].project(points)
         z = z.reshape(depth.shape)
         sampled = sample_nearest(depths[other], pixels.reshape(*depth.shape, 2), z)
         seen = known & (sampled > 0)

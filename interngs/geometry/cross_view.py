@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..scene.cameras import Camera
+from .neighbours import witnesses_of_depths
 
 MAX_REPROJECTION_ERROR_PX = 2.0
 
@@ -45,7 +46,7 @@ def check_views(
     depths: Sequence[NDArray[np.floating]],
     max_error_px: float = MAX_REPROJECTION_ERROR_PX,
 ) -> list[CrossViewCheck]:
-    """Check every view against every other.
+    """Check every view against every other (in a large capture against those that see most of the same).
 
     A pixel's point is projected into another view; the point of the pixel met there is projected back.
     When it returns within ``max_error_px`` the other view confirms.  When it does not and the point lies
@@ -56,21 +57,20 @@ def check_views(
         cameras: sized to their depth maps.
         depths: per view [H, W] z-depth; 0 where unknown.
     """
-    points = [camera.unproject(depth).reshape(-1, 3) for camera, depth in zip(cameras, depths, strict=True)]
+    others = witnesses_of_depths(cameras, depths)
     checks = []
     for view, (camera, depth) in enumerate(zip(cameras, depths, strict=True)):
         known = np.flatnonzero(np.asarray(depth) > 0)
+        points = camera.unproject(depth).reshape(-1, 3)[known]
         confirmations = np.zeros(depth.size, dtype=np.int16)
         contradictions = np.zeros(depth.size, dtype=np.int16)
         smallest = np.full(depth.size, np.nan, dtype=np.float32)
         home = np.stack([known % camera.width_px, known // camera.width_px], axis=-1) + 0.5
-        for other, (other_camera, other_depth) in enumerate(zip(cameras, depths, strict=True)):
-            if other == view:
-                continue
-            seen, z, met = _look_up(points[view][known], other_camera, other_depth)
+        for other_camera, other_depth in [(cameras[other], depths[other]) for other in others[view]]:
+            seen, z, met = _look_up(points, other_camera, other_depth)
             # The pixel met is the nearest one; its point is moved along the other view's ray to where
             # ours was seen, so that whole-pixel rounding is no error.
-            returned, _ = camera.project(_point_on_ray(points[view][known[seen]], z, met, other_camera))
+            returned, _ = camera.project(_point_on_ray(points[seen], z, met, other_camera))
             error = np.linalg.norm(returned - home[seen], axis=-1)
             agrees = error <= max_error_px
             confirmations[known[seen[agrees]]] += 1

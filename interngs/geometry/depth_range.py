@@ -40,7 +40,7 @@ def _range_of_view(index: int, cameras: list[Camera], matches: list[SparseMatche
     if len(depths) < MIN_POINTS:
         depths = _depths_in_frame(cameras[index], [m.points for m in matches])
     if len(depths) < MIN_POINTS:
-        return _range_of_rig(index, cameras)
+        return range_of_rig(index, cameras)
     low, high = np.quantile(1 / depths, QUANTILES)
     return DepthRange(near=float(1 / (high * NEAR_MARGIN)), far=float(1 / (low * FAR_MARGIN)), points=len(depths))
 
@@ -54,7 +54,7 @@ def _depths_in_frame(camera: Camera, parts: list[NDArray[np.float64]]) -> NDArra
     return z[inside]
 
 
-def _range_of_rig(index: int, cameras: list[Camera]) -> DepthRange:
+def range_of_rig(index: int, cameras: list[Camera]) -> DepthRange:
     """A wide guess around the point that the cameras look at, or around a usual baseline-to-depth ratio."""
     camera = cameras[index]
     others = [other for k, other in enumerate(cameras) if k != index]

@@ -22,10 +22,10 @@ def exposure_gains(views: list[View], matches: list[SparseMatches]) -> NDArray[n
     Least squares over the logarithms of the pairs' median ratios; views without matches keep a gain of one.
     """
     count = len(views)
-    blurred = [np.asarray(cv2.GaussianBlur(view.image, (0, 0), 1.5), np.float32) for view in views]
+    colours = _matched_colours(views, matches)
     rows, values = [np.full((1, count), 1e-3), 1e-3 * np.eye(count)], [np.zeros((1, 3)), np.zeros((count, 3))]
     for match in matches:
-        ratio = _log_ratio(views, blurred, match)
+        ratio = _log_ratio([colours[index, match.first, match.second] for index in (match.first, match.second)])
         if ratio is None:
             continue
         row = np.zeros((1, count))
@@ -38,15 +38,25 @@ def exposure_gains(views: list[View], matches: list[SparseMatches]) -> NDArray[n
     return np.exp(np.clip(solution - solution.mean(axis=0), -limit, limit)).astype(np.float32)
 
 
-def _log_ratio(views: list[View], blurred: list[NDArray[np.float32]],
-               match: SparseMatches) -> NDArray[np.float64] | None:
+def _matched_colours(views: list[View], matches: list[SparseMatches],
+                     ) -> dict[tuple[int, int, int], NDArray[np.float32]]:
+    """[N, 3] colours of the points of each match, by (view, first, second); one blurred photo in memory at a time."""
+    found = {}
+    for index, view in enumerate(views):
+        own = [match for match in matches if index in (match.first, match.second)]
+        if not own:
+            continue
+        blurred = np.asarray(cv2.GaussianBlur(view.image, (0, 0), 1.5), np.float32)
+        for match in own:
+            pixels, _ = view.posed_camera.project(match.points)
+            maps = (pixels - 0.5).astype(np.float32)
+            found[index, match.first, match.second] = np.asarray(cv2.remap(
+                blurred, maps[None, :, 0], maps[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))[0]
+    return found
+
+
+def _log_ratio(colours: list[NDArray[np.float32]]) -> NDArray[np.float64] | None:
     """[3] median of log(second / first) over the matched points; ``None`` with too few of them."""
-    colours = []
-    for index in (match.first, match.second):
-        pixels, _ = views[index].posed_camera.project(match.points)
-        maps = (pixels - 0.5).astype(np.float32)
-        colours.append(np.asarray(cv2.remap(blurred[index], maps[None, :, 0], maps[None, :, 1], cv2.INTER_LINEAR,
-                                            borderMode=cv2.BORDER_REPLICATE))[0])
     usable = np.all([(c > DARKEST) & (c < BRIGHTEST) for c in colours], axis=(0, 2))
     if usable.sum() < MIN_POINTS:
         return None

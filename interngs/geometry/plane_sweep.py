@@ -14,6 +14,7 @@ from ..scene.cameras import validate_camera
 from ..scene.capture import Capture, View
 from .depth_range import DepthRange, find_depth_ranges
 from .exposure_gains import exposure_gains
+from .neighbours import pairs_by_pose
 from .prior import Geometry, ReportProgress, ViewGeometry
 from .source_views import choose_sources
 from .sparse_matches import match_capture
@@ -46,8 +47,8 @@ class PlaneSweep:
             done += 1
             report_progress(done, steps)
 
-        matches = match_capture(views)
         cameras = [view.posed_camera for view in views]
+        matches = match_capture(views, pairs_by_pose(cameras))
         ranges = find_depth_ranges(cameras, matches)
         sources = [choose_sources(k, cameras, ranges[k], MAX_SOURCES) for k in range(len(views))]
         if not any(sources):

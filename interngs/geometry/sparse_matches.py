@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -41,15 +43,15 @@ class _Features:
     descriptors: NDArray[np.float32]
 
 
-def match_capture(views: list[View]) -> list[SparseMatches]:
-    """Match every pair of posed views; pairs without any point are left out."""
+def match_capture(views: list[View], pairs: Sequence[tuple[int, int]] | None = None) -> list[SparseMatches]:
+    """Match pairs of posed views (first < second; by default all); pairs without any point are left out."""
+    cameras = [view.posed_camera for view in views]
     features = [_detect(view) for view in views]
     matches = []
-    for i in range(len(views)):
-        for j in range(i + 1, len(views)):
-            points = _match_pair(views[i].posed_camera, views[j].posed_camera, features[i], features[j])
-            if len(points):
-                matches.append(SparseMatches(i, j, points))
+    for i, j in itertools.combinations(range(len(views)), 2) if pairs is None else pairs:
+        points = _match_pair(cameras[i], cameras[j], features[i], features[j])
+        if len(points):
+            matches.append(SparseMatches(i, j, points))
     return matches
 
 

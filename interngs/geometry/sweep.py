@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,18 +11,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..scene.cameras import Camera
 from ..scene.capture import View
 from . import semi_global
 from .consistency import Agreement, check_views
 from .depth_range import DepthRange
 from .inverse_depth_planes import choose_planes
 from .matching_cost import COST_SCALE, SweptView, cost_volume
+from .neighbours import witnesses
 
 LEVELS = ((0.5, 3), (1.0, 1))
 """(scale of the working size, sweeps at that scale)."""
 STEP_PX = 0.5
 MAX_PLANES = 256
 P1, P2, EDGE_SCALE = 8, 100, 0.08
+KEPT_VIEWS = 16
+"""So many views are kept at working size: those that the next one is matched against are mostly among them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,29 +61,57 @@ def sweep_views(views: list[View], gains: NDArray[np.float32], ranges: list[Dept
         report_sweep: called after each of the ``sweep_count`` sweeps.
     """
     agreements: list[Agreement] = []
+    others = witnesses([view.posed_camera for view in views], ranges)
     for scale, count in LEVELS:
-        swept = [_at_scale(view, gain, scale) for view, gain in zip(views, gains, strict=True)]
-        cameras = [view.camera for view in swept]
+        scaled = _ScaledViews(views, gains, scale)
+        cameras = scaled.cameras
         planes = [choose_planes(cameras[k], [cameras[s] for s in sources[k]], ranges[k], STEP_PX, MAX_PLANES)
                   for k in range(len(views))]
         for _ in range(count):
-            if agreements:
-                swept = [_with_confirmed(view, agreement) for view, agreement in zip(swept, agreements, strict=True)]
+            scaled.confirm(agreements)
             found = []
-            for k, view in enumerate(swept):
-                found.append(_sweep_view(view, [swept[s] for s in sources[k]], planes[k], threads))
+            for k in range(len(views)):
+                found.append(_sweep_view(scaled[k], [scaled[s] for s in sources[k]], planes[k], threads))
                 report_sweep()
-            agreements = check_views(cameras, [depth for depth, _ in found])
+            agreements = check_views(cameras, [depth for depth, _ in found], others)
     return [SweptDepth(depth, cost, len(planes[k]), agreements[k]) for k, (depth, cost) in enumerate(found)]
 
 
-def _at_scale(view: View, gain: NDArray[np.float32], scale: float) -> SweptView:
+class _ScaledViews:
+    """The views at a working size, made when they are needed; the last ones are kept."""
+
+    def __init__(self, views: list[View], gains: NDArray[np.float32], scale: float) -> None:
+        self._views, self._gains, self._scale = views, gains, scale
+        self.cameras = [_camera_at(view, scale) for view in views]
+        self._agreements: list[Agreement] = []
+        self._kept: OrderedDict[int, SweptView] = OrderedDict()
+
+    def confirm(self, agreements: list[Agreement]) -> None:
+        """From now on views come with what these say of their depth (nothing when empty)."""
+        self._agreements = agreements
+        self._kept.clear()
+
+    def __getitem__(self, index: int) -> SweptView:
+        if index not in self._kept:
+            view = _at_scale(self._views[index], self._gains[index], self.cameras[index])
+            self._kept[index] = _with_confirmed(view, self._agreements[index]) if self._agreements else view
+            while len(self._kept) > KEPT_VIEWS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(index)
+        return self._kept[index]
+
+
+def _camera_at(view: View, scale: float) -> Camera:
     height, width = view.image.shape[:2]
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    return view.posed_camera.resized(max(round(width * scale), 1), max(round(height * scale), 1))
+
+
+def _at_scale(view: View, gain: NDArray[np.float32], camera: Camera) -> SweptView:
+    size = (camera.width_px, camera.height_px)
     image = cv2.resize(view.image * gain, size, interpolation=cv2.INTER_AREA)
     mask = np.ones(view.image.shape[:2], np.float32) if view.mask is None else view.mask
     counts = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA) > 0.5, np.uint8)
-    return SweptView(np.ascontiguousarray(image, np.float32), view.posed_camera.resized(*size), counts)
+    return SweptView(np.ascontiguousarray(image, np.float32), camera, counts)
 
 
 def _with_confirmed(view: SweptView, agreement: Agreement) -> SweptView:
