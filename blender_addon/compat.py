@@ -45,6 +45,12 @@ def enable_nodes(owner: bpy.types.Material) -> None:
         owner.use_nodes = True
 
 
+def blend_relative() -> set[str]:
+    """Options of a property that keeps a path relative to the .blend (4.5 and later want to be told)."""
+    known = "is_path_supports_blend_relative" in bpy.types.Property.bl_rna.properties
+    return {"PATH_SUPPORTS_BLEND_RELATIVE"} if known else set()
+
+
 @cache
 def icon(name: str) -> str:
     """``name`` where this Blender has such an icon, else ``DOT`` (names come and go between versions)."""

@@ -17,8 +17,11 @@ from bpy.props import (
     StringProperty,
 )
 
+from .compat import blend_relative
 from .preferences import LOCAL_ADDRESS, preferences
 from .scene.splat_object import shown_as
+
+RELATIVE = blend_relative()
 
 
 def _is_camera(_self: PhotoRow, candidate: bpy.types.Object) -> bool:
@@ -29,17 +32,19 @@ class PhotoRow(bpy.types.PropertyGroup):
     """One photograph of the list."""
 
     path: StringProperty(
-        name="Image", subtype="FILE_PATH", description="The photograph: JPEG, PNG or WebP; it is never changed")
+        name="Image", subtype="FILE_PATH", options=RELATIVE,
+        description="The photograph: JPEG, PNG or WebP; it is never changed")
     use: BoolProperty(
         name="Use", default=True, description="Reconstruct from this photograph; switched-off ones stay in the list")
     camera: PointerProperty(
         name="Camera", type=bpy.types.Object, poll=_is_camera,
         description="The camera object that stands where this photograph was taken")
     mask_path: StringProperty(
-        name="Mask", subtype="FILE_PATH",
+        name="Mask", subtype="FILE_PATH", options=RELATIVE,
         description="Black-and-white image of the same size: white is reconstructed, black is ignored")
     depth_path: StringProperty(
-        name="Depth", subtype="FILE_PATH", description="Exact depth of a scene capture (.npy), used as geometry")
+        name="Depth", subtype="FILE_PATH", options=RELATIVE,
+        description="Exact depth of a scene capture (.npy), used as geometry")
     width_px: IntProperty(name="Width", description="Width in the image file's header", min=0)
     height_px: IntProperty(name="Height", description="Height in the image file's header", min=0)
     fixed_camera: StringProperty(
@@ -109,7 +114,7 @@ class CaptureSettings(bpy.types.PropertyGroup):
         name="Subject", type=bpy.types.Collection,
         description="The mask keeps the objects of this collection; empty keeps everything that is not background")
     folder: StringProperty(
-        name="Folder", subtype="DIR_PATH", default="",
+        name="Folder", subtype="DIR_PATH", options=RELATIVE, default="",
         description="Where the captured images are written; empty takes a folder beside the .blend")
 
 
@@ -124,6 +129,17 @@ GEOMETRY = [
     ("plane-sweep", "Plane Sweep", "Stereo from the posed photographs; needs no downloaded weights"),
     ("dust3r", "DUSt3R", "Vision model; needs its weights on the backend. Its licence forbids commercial use"),
 ]
+DEPTH_PRIORS = [
+    ("auto", "Automatic", "A depth network helps where its weights are on the backend"),
+    ("none", "None", "Only the photographs and the geometry count"),
+]
+APPEARANCE_PRIORS = [
+    ("none", "As Trained", "What no photograph shows stays what the training makes of it"),
+    ("controlnet-tile", "Repaired (ControlNet Tile)",
+     "A diffusion model repairs views that nobody took; needs its weights on the backend, and a GPU to be quick"),
+    ("img2img", "Repaired (Stable Diffusion)",
+     "As ControlNet Tile, with the plain model: freer, and less true to the scene"),
+]
 
 
 class JobSettings(bpy.types.PropertyGroup):
@@ -132,6 +148,12 @@ class JobSettings(bpy.types.PropertyGroup):
     title: StringProperty(name="Title", description="Name of the job and of its object; empty takes the file's name")
     preset: EnumProperty(name="Preset", items=PRESETS, default="normal", description="Time against quality")
     geometry: EnumProperty(name="Geometry", items=GEOMETRY, default="auto", description="Where dense points come from")
+    depth_prior: EnumProperty(
+        name="Depth Network", items=DEPTH_PRIORS, default="auto",
+        description="Whether a network's guess of depth helps where the photographs say little")
+    appearance_prior: EnumProperty(
+        name="Unseen Views", items=APPEARANCE_PRIORS, default="none",
+        description="Whether a diffusion model helps in views that nobody took")
     poses: EnumProperty(
         name="Poses", default="CAMERAS", description="Where the photographs' camera poses come from",
         items=[("CAMERAS", "Known", "From camera objects, a pose file or a scene capture; kept as they are"),

@@ -6,7 +6,10 @@ from __future__ import annotations
 import bpy
 from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
 
+from .compat import blend_relative
 from .scene.splat_nodes import show_in_renders
+
+RELATIVE = blend_relative()
 
 RENDERED_BY = [
     ("SPLATS", "Render Splats", "By the backend, exactly as trained; Blender's own render leaves it out"),
@@ -35,10 +38,11 @@ class RenderSettings(bpy.types.PropertyGroup):
         items=[("CURRENT", "Current", "The current frame"),
                ("ANIMATION", "Animation", "The scene's frame range, with its step")])
     folder: StringProperty(
-        name="Folder", subtype="DIR_PATH", default="",
+        name="Folder", subtype="DIR_PATH", options=RELATIVE, default="",
         description="Where the EXR files go; empty takes a folder beside the .blend")
     first_file: StringProperty(
-        name="Newest Render", subtype="FILE_PATH", description="The first EXR file of the newest render")
+        name="Newest Render", subtype="FILE_PATH", options=RELATIVE,
+        description="The first EXR file of the newest render")
     first_frame: IntProperty(name="First Frame", description="Its frame")
     last_frame: IntProperty(name="Last Frame", description="The newest render's last frame")
 

@@ -153,6 +153,10 @@ def job_settings(scene: bpy.types.Scene) -> dict[str, Any]:
     """The reconstruction's settings as the service takes them: what differs from the preset."""
     chosen = scene.interngs.job
     settings: dict[str, Any] = {"preset": chosen.preset, "geometry": chosen.geometry, "seed": chosen.seed}
+    if chosen.depth_prior != "auto":
+        settings["depth_prior"] = chosen.depth_prior
+    if chosen.appearance_prior != "none":
+        settings["appearance_prior"] = chosen.appearance_prior
     if chosen.max_side_px:
         settings["max_side_px"] = max(chosen.max_side_px, SMALLEST_SIDE_PX)
     return settings

@@ -111,11 +111,12 @@ class INTERNGS_PT_job_details(TabPanel, bpy.types.Panel):
     bl_options: ClassVar = {"DEFAULT_CLOSED"}
 
     def draw(self, context):
-        """Title, size, seed, priority, preview."""
+        """Title, priors, size, preview, seed, priority."""
         layout, settings = self.layout, context.scene.interngs.job
         layout.use_property_split = True
         layout.use_property_decorate = False
-        for name in ("title", "max_side_px", "preview_gaussians", "seed", "priority"):
+        for name in ("title", "depth_prior", "appearance_prior", "max_side_px", "preview_gaussians", "seed",
+                     "priority"):
             layout.prop(settings, name)
 
 

@@ -132,6 +132,9 @@ def test_what_is_sent(photos, module):
     assert photographs.job_settings(scene) == {"preset": "draft", "geometry": "auto", "seed": 0}
     settings().job.max_side_px = 320
     assert photographs.job_settings(scene)["max_side_px"] == 320
+    settings().job.depth_prior, settings().job.appearance_prior = "none", "controlnet-tile"
+    sent = photographs.job_settings(scene)
+    assert (sent["depth_prior"], sent["appearance_prior"]) == ("none", "controlnet-tile")
 
 
 @pytest.mark.parametrize("upright", [False, True])

@@ -53,7 +53,10 @@ def window(blender_root, extension_zip, tmp_path, request):
 
     def run(script, *arguments, options=(), files=(), timeout_s=1000.0):
         for path in files:
-            shutil.copy(path, work)
+            if path.is_dir():
+                shutil.copytree(path, work / path.name, dirs_exist_ok=True)
+            else:
+                shutil.copy(path, work)
         told = ["/w/pictures", "/w/addon.zip", *arguments]
         done = load("blender_window").run(blender_root, work, script, options, told, timeout_s=timeout_s)
         kept = ROOT / "out" / "gui" / re.sub(r"[^\w-]+", "-", request.node.name).strip("-")
@@ -70,14 +73,10 @@ def window(blender_root, extension_zip, tmp_path, request):
     return run
 
 
-@pytest.fixture
-def backend(tmp_path):
-    """A backend on this machine with a quick stand-in for the pipeline (the real one with ``INTERNGS_GUI_REAL=1``)."""
-    folder = tmp_path / "server"
+def run_backend(folder, pipeline):
+    """A backend on this machine, in a process of its own; gives its address."""
     folder.mkdir()
-    lines = ["min_free_bytes = 0", 'device = "cpu"']
-    if os.environ.get("INTERNGS_GUI_REAL") != "1":
-        lines.append('pipeline = "stand_in_pipeline:reconstruct"')
+    lines = ["min_free_bytes = 0", 'device = "cpu"', *([f'pipeline = "{pipeline}"'] if pipeline else [])]
     (folder / "server.toml").write_text("\n".join(lines))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/backend/pipelines")]),
                    "STAND_IN_STEP_S": "0.02"}
@@ -98,3 +97,15 @@ def backend(tmp_path):
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def backend(tmp_path):
+    """A backend with a quick stand-in for the pipeline."""
+    yield from run_backend(tmp_path / "server", "stand_in_pipeline:reconstruct")
+
+
+@pytest.fixture
+def real_backend(tmp_path):
+    """A backend with the real pipeline."""
+    yield from run_backend(tmp_path / "server", None)
