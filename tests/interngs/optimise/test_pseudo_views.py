@@ -16,6 +16,7 @@ from interngs.optimise.pseudo_views import (
 )
 from interngs.scene.cameras import Camera, look_at
 from interngs.scene.capture import Capture, View
+from interngs.stopping import Stopped, stop_check
 
 WIDTH, HEIGHT, FOCAL_PX, DEPTH = 64, 48, 80.0, 4.0
 
@@ -163,6 +164,19 @@ def test_guessed_depth_counts_little() -> None:
 def test_without_any_sure_depth_there_are_no_pseudo_views() -> None:
     view, shape = wall_view(camera(0.0), confidence=1.0)
     assert prepare_pseudo_views(Capture((view,)), Geometry((shape,), "test"), 5, seed=0) == []
+
+
+def test_a_stop_is_heard_between_two_views() -> None:
+    view, shape = wall_view(camera(0.0))
+    asked = []
+
+    def should_stop() -> bool:
+        asked.append(1)
+        return len(asked) > 3
+
+    with pytest.raises(Stopped):
+        prepare_pseudo_views(Capture((view,)), Geometry((shape,), "test"), 40, 0, stop_check(should_stop))
+    assert len(prepare_pseudo_views(Capture((view,)), Geometry((shape,), "test"), 3, 0)) == 3
 
 
 def test_what_no_photograph_shows_is_continued_from_the_far_side() -> None:
