@@ -22,7 +22,8 @@ from interngs.scene.gaussians import Gaussians
 pytestmark = [pytest.mark.gui, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "out" / "demo" / "result.ply"
-LEAST_DB = {"ball": 27.0, "chess_table": 17.0}
+LEAST_DB = {"ball": 30.0, "chess_table": 30.0}
+"""Colour against the library's picture; measured: 31.9 and 32.5 (EEVEE), 33.6 and 36.1 (Cycles)."""
 MOST = 6000
 """Gaussians of the example that are compared: the software renderer needs minutes for all of them."""
 
