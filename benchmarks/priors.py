@@ -6,8 +6,8 @@
 
 Rows: no prior; a small monocular network (TCMonoDepth, 0.19 M weights, an ONNX file with fixed input size) as a weak
 depth prior, and the same turned upside down; repair by a model that changes nothing, by one that takes noise off, by
-one that only blurs, and by one that paints noise.  All rows start from one geometry.  With --lpips repaired views are
-compared, and held-out views measured, by LPIPS-SqueezeNet too.
+one that only blurs, and by one that paints noise.  All rows start from one geometry.  With --lpips held-out
+views are measured by LPIPS-SqueezeNet too, or, with --learn-lpips, repaired views compared by it (never both).
 """
 
 from __future__ import annotations
@@ -55,8 +55,10 @@ def main() -> None:
     parser.add_argument("--max-side-px", type=int, help="reduce the photographs to this (default: the preset's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lpips", type=Path, nargs=2, metavar=("BACKBONE", "LINEAR"), help="LPIPS-SqueezeNet weights")
+    parser.add_argument("--learn-lpips", action="store_true", help="use them in the loss instead of for measuring")
     options = parser.parse_args()
     lpips = None if options.lpips is None else Lpips.from_files(*options.lpips)
+    learned, measured = (lpips, None) if options.learn_lpips else (None, lpips)
     config = replace(preset_config(options.preset), seed=options.seed, device="cpu")
     if options.max_side_px is not None:
         config = replace(config, max_side_px=options.max_side_px)
@@ -75,11 +77,11 @@ def main() -> None:
         if geometry.exists():
             shutil.copy(geometry, work / "geometry.npz")
         use(depth, appearance)
-        *_, done = reconstruct(capture, config, work, resume=True, lpips=lpips)
+        *_, done = reconstruct(capture, config, work, resume=True, lpips=learned)
         assert isinstance(done, Done)
         if not geometry.exists():
             shutil.copy(work / "geometry.npz", geometry)
-        metrics = mean_metrics(measure(done.gaussians, unseen, torch.device("cpu"), lpips))
+        metrics = mean_metrics(measure(done.gaussians, unseen, torch.device("cpu"), measured))
         seconds = done.report["seconds"]
         told = {key: value for entry in done.report["priors"].values() for key, value in entry.items()
                 if key in ("views", "say_at_pseudo_views", "admitted_share", "loss")}
