@@ -182,11 +182,21 @@ def _unpack_block(block: NDArray[np.uint8], n: int, header: PreviewHeader, means
     means[:] = low + fixed.reshape(n, 3) * ((high - low) / _MEAN_STEPS)
     _unpack_quats(packed_quats.view("<u4"), quats)
     step = (header.log_scale_high - header.log_scale_low) / 255.0
-    log_scales[:] = np.float32(header.log_scale_low) + scales.reshape(n, 3) * np.float32(step)
-    sh0[:] = (colours.reshape(n, 3) * np.float32(1.0 / 255.0) - np.float32(0.5)) / np.float32(SH_C0)
-    # The ends of the byte would have an infinite logit: they stand for the nearest quarter step.
-    shares = np.clip(opacities / np.float32(255.0), np.float32(0.25 / 255.0), np.float32(1.0 - 0.25 / 255.0))
-    logits[:] = np.log(shares / (np.float32(1.0) - shares))
+    log_scale_of_byte = np.float32(header.log_scale_low) + _BYTES * np.float32(step)
+    np.take(log_scale_of_byte, scales.reshape(n, 3), out=log_scales, mode="clip")
+    np.take(_SH0_OF_BYTE, colours.reshape(n, 3), out=sh0, mode="clip")
+    np.take(_LOGIT_OF_BYTE, opacities, out=logits, mode="clip")
+
+
+def _logits_of_bytes() -> NDArray[np.float32]:
+    """Opacity logits by byte; the ends, which would be infinite, stand for the nearest quarter step."""
+    shares = np.clip(_BYTES / np.float32(255.0), np.float32(0.25 / 255.0), np.float32(1.0 - 0.25 / 255.0))
+    return np.log(shares / (np.float32(1.0) - shares))
+
+
+_BYTES = np.arange(256, dtype=np.float32)
+_SH0_OF_BYTE = (_BYTES * np.float32(1.0 / 255.0) - np.float32(0.5)) / np.float32(SH_C0)
+_LOGIT_OF_BYTE = _logits_of_bytes()
 
 
 def _to_byte(share: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -212,13 +222,16 @@ _OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 
 
 def _unpack_quats(packed: NDArray[np.uint32], quats: NDArray[np.float32]) -> None:
-    largest = (packed >> 30).astype(np.intp)
-    rows = np.arange(len(packed))
-    others = np.empty((len(packed), 3), np.float32)
-    for place in range(3):
-        others[:, place] = (packed >> (10 * place)) & _QUAT_STEPS
-    others = (others * np.float32(2.0 / _QUAT_STEPS) - np.float32(1.0)) * np.float32(_SQRT_HALF)
-    squared = np.maximum(np.float32(1.0) - (others * others).sum(axis=1), np.float32(0.0))
-    quats[rows[:, None], _OTHERS[largest]] = others
-    quats[rows, largest] = np.sqrt(squared)
-    quats /= np.linalg.norm(quats, axis=1, keepdims=True)
+    """The inverse of ``_pack_quats``, a column at a time: rows of three or four are slow to sum and to scatter."""
+    largest = packed >> 30
+    first, second, third = (
+        ((packed >> (10 * place)) & _QUAT_STEPS).astype(np.float32) * np.float32(2.0 * _SQRT_HALF / _QUAT_STEPS)
+        - np.float32(_SQRT_HALF) for place in range(3))
+    squared = first * first + second * second + third * third
+    left = np.sqrt(np.maximum(np.float32(1.0) - squared, np.float32(0.0)))
+    # Rounding may leave more than a unit quaternion's share to the three.
+    scale = np.float32(1.0) / np.sqrt(np.maximum(squared, np.float32(1.0)))
+    quats[:, 0] = np.where(largest == 0, left, first * scale)
+    quats[:, 1] = np.where(largest == 1, left, np.where(largest < 1, first, second) * scale)
+    quats[:, 2] = np.where(largest == 2, left, np.where(largest < 2, second, third) * scale)
+    quats[:, 3] = np.where(largest == 3, left, third * scale)
