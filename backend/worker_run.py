@@ -16,6 +16,7 @@ import numpy as np
 from interngs.config import PipelineConfig
 from interngs.events import CheckpointSaved, Done, Event, Log, Preview, Progress, Stage
 from interngs.images.load import load_capture
+from interngs.images.pixel_file import PixelFile
 from interngs.scene.capture import CaptureFiles, SparsePoints, ViewFile
 from interngs.wire.arrays import unpack_arrays
 from interngs.wire.errors import ServiceError
@@ -52,7 +53,8 @@ class Run:
         config = replace(PipelineConfig.from_dict(self._work.settings), device=self._work.device,
                          threads=self._work.threads)
         self._send(StageBegan("load", f"{len(self._work.capture.views)} photos"))
-        capture = load_capture(self._files(), max_side_px=config.max_side_px)
+        capture = load_capture(self._files(), max_side_px=config.max_side_px,
+                               pixels=PixelFile(self._folder.folder))
         done: Done | None = None
         for event in reconstruct(capture, config, self._folder.work, resume=self._work.resume,
                                  should_stop=self._should_stop):

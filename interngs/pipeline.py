@@ -20,7 +20,8 @@ from .events import Done, Event, Log, Preview, Progress, Stage
 from .geometry.choose import choose_geometry
 from .geometry.prior import Geometry, GeometryPrior
 from .geometry.seeding import Seeds, add_seeds, random_seeds, seeds_to_gaussians, select_seeds
-from .geometry.store import load_geometry, save_geometry
+from .geometry.store import keep_geometry, load_geometry, save_geometry
+from .images.pixel_file import PixelFile
 from .optimise.checkpoint import CheckpointStore
 from .optimise.distributed import DistributedTrainer, config_of_a_rank
 from .optimise.model_priors import ModelPriors
@@ -107,8 +108,9 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
     priors = ModelPriors.choose(config, device)
 
     seconds: dict[str, float] = {}
+    pixels = PixelFile(work.folder)
     try:
-        geometry = yield from _geometry_stage(capture, config, work, resume or follows, should_stop)
+        geometry = yield from _geometry_stage(capture, config, work, resume or follows, should_stop, pixels)
     except Stopped:
         return
     seconds["geometry"] = time.monotonic() - started
@@ -172,11 +174,11 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
 
 
 def _geometry_stage(capture: Capture, config: PipelineConfig, work: WorkFolder, resume: bool,
-                    should_stop: Callable[[], bool]) -> Generator[Event, None, Geometry]:
+                    should_stop: Callable[[], bool], pixels: PixelFile) -> Generator[Event, None, Geometry]:
     """Yields progress; returns the geometry."""
     if resume and work.geometry.exists():
         yield Log("Using the geometry of the earlier run.")
-        return load_geometry(work.geometry)
+        return load_geometry(work.geometry, pixels)
     posed = [view for view in capture.views if view.camera is not None]
     if len(posed) == len(capture.views):
         check_overlap([view.posed_camera for view in posed], [view.name for view in posed])
@@ -187,7 +189,7 @@ def _geometry_stage(capture: Capture, config: PipelineConfig, work: WorkFolder, 
     for warning in geometry.warnings:
         yield Log(warning, "warning")
     save_geometry(work.geometry, geometry)
-    return geometry
+    return keep_geometry(geometry, pixels)
 
 
 def _seeding_stage(capture: Capture, geometry: Geometry, config: PipelineConfig, check: StopCheck,

@@ -20,6 +20,7 @@ from ..formats.detect import find_capture
 from ..formats.ply import write_ply
 from ..formats.transforms_json import write_transforms_json
 from ..images.load import load_capture
+from ..images.pixel_file import PixelFile
 from ..optimise.ranks import Ranks
 from ..pipeline import reconstruct
 from ..scene.cameras import Camera
@@ -67,7 +68,7 @@ def reconstruct_here(options: Reconstruct, console: Console, ranks: Ranks | None
     """Reconstruct in this process; with ``ranks`` as one of several, of which the first writes and tells."""
     files = find_capture(options.capture)
     chosen = checked_indices(options.views, len(files.views)) or list(range(len(files.views)))
-    capture = load_capture(files, chosen, options.config.max_side_px)
+    capture = load_capture(files, chosen, options.config.max_side_px, PixelFile(options.output))
     if options.lpips is not None and options.config.appearance_prior == "none":
         raise InputError("lpips-unused", "LPIPS weights are given, but no unseen views are repaired in this run.",
                          "Ask for repair too (--appearance-prior), or leave --lpips out.")

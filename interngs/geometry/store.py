@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InternGSError
+from ..images.pixel_file import PixelFile
 from ..scene.cameras import Camera
 from ..storage import atomic_write
 from .prior import Geometry, ViewGeometry
@@ -26,13 +27,18 @@ def save_geometry(path: Path, geometry: Geometry) -> None:
     facts = {"views": len(geometry.views), "method": geometry.method, "report": geometry.report,
              "warnings": list(geometry.warnings)}
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    atomic_write(path, buffer.getvalue())
+    atomic_write(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
-def load_geometry(path: Path) -> Geometry:
-    """Read what ``save_geometry`` wrote.
+def keep_geometry(geometry: Geometry, pixels: PixelFile) -> Geometry:
+    """The same geometry with its maps kept by ``pixels``."""
+    return replace(geometry, views=tuple(
+        replace(view, depth=pixels.keep(view.depth), confidence=pixels.keep(view.confidence))
+        for view in geometry.views))
+
+
+def load_geometry(path: Path, pixels: PixelFile | None = None) -> Geometry:
+    """Read what ``save_geometry`` wrote; ``pixels`` keeps large maps out of memory.
 
     Raises:
         InternGSError: the file is missing or damaged.
@@ -44,7 +50,9 @@ def load_geometry(path: Path) -> Geometry:
             for index in range(facts["views"]):
                 depth = arrays[f"depth_{index}"]
                 camera = Camera(arrays[f"K_{index}"], arrays[f"pose_{index}"], depth.shape[1], depth.shape[0])
-                views.append(ViewGeometry(camera, depth, arrays[f"confidence_{index}"]))
+                view = ViewGeometry(camera, depth, arrays[f"confidence_{index}"])
+                views.append(view if pixels is None else replace(view, depth=pixels.keep(view.depth),
+                                                                 confidence=pixels.keep(view.confidence)))
     except (OSError, ValueError, KeyError) as error:
         raise InternGSError("geometry-unreadable", f"The stored geometry {path} cannot be read ({error}).",
                             "Start the reconstruction anew without --resume.") from error

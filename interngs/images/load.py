@@ -18,13 +18,15 @@ from ..scene.capture import Capture, CaptureFiles, Distortion, View, ViewFile
 from .depth_file import read_depth
 from .open import StoredImage, open_mask, open_stored, to_float
 from .orientation import UPRIGHT, turn_back, turn_camera, turn_upright
+from .pixel_file import PixelFile
 from .undistort import PixelMap, is_distorted, pinhole_map, remap, remap_nearest
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
 
 
-def load_capture(files: CaptureFiles, indices: Sequence[int] | None = None, max_side_px: int | None = None) -> Capture:
+def load_capture(files: CaptureFiles, indices: Sequence[int] | None = None, max_side_px: int | None = None,
+                 pixels: PixelFile | None = None) -> Capture:
     """Read the pixels of a capture.
 
     Each photo is turned upright once by its EXIF orientation, undistorted to a pinhole image with the same ``K``, and
@@ -39,6 +41,7 @@ def load_capture(files: CaptureFiles, indices: Sequence[int] | None = None, max_
         files: as ``find_capture`` gives them.
         indices: the views to read, in this order; by default all.
         max_side_px: longest side of the loaded images; by default the files' own.
+        pixels: keeps the pixels of large captures out of memory; by default all are in memory.
 
     Raises:
         InputError: an index is out of range; an image, mask or depth file is missing, damaged, too large or of another
@@ -53,7 +56,8 @@ def load_capture(files: CaptureFiles, indices: Sequence[int] | None = None, max_
         raise InputError("view-index", f"There is no view {outside[0]}; the capture has {len(files.views)}, counted "
                          "from 0.", "Choose views that exist.")
     loader = _Loader(max_side_px)
-    views = tuple(loader.load(files.views[index]) for index in chosen)
+    views = tuple(loader.load(files.views[index]) if pixels is None else pixels.keep_view(
+        loader.load(files.views[index])) for index in chosen)
     return Capture(views, files.source, files.points, _notes([files.views[index] for index in chosen], loader.turned))
 
 

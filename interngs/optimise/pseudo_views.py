@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -20,6 +20,8 @@ from .disocclusion import fill_from_behind
 
 MAX_THREADS = 4
 """Views are prepared side by side; each needs a few hundred megabytes at high resolution."""
+MAX_WARPED = 12
+"""At most so many photographs are warped into a view: more would cost time and show nothing new."""
 JITTER = 0.1
 """Standard deviation of a jittered position at full reach, in near depths (about six degrees)."""
 CYCLE_TOLERANCE = 0.01
@@ -125,6 +127,7 @@ def warp_photographs(capture: Capture, geometry: Geometry, camera: Camera) -> Ps
     depth agrees.  Photographs are blended by nearness to ``camera``; where several see a pixel and
     differ in colour, trust falls.
     """
+    capture, geometry = _nearby(capture, geometry, camera)
     image, weight, depth = _warp_layer(capture, geometry, camera, MIN_CONFIDENCE, np.inf)
     guess_image, guess_weight, guess_depth = _warp_layer(capture, geometry, camera, 1e-6, MIN_CONFIDENCE)
     guessed = (depth == 0) & (guess_weight > 0)
@@ -135,6 +138,21 @@ def warp_photographs(capture: Capture, geometry: Geometry, camera: Camera) -> Ps
     # Single pixels between the points of a slanted surface are no gaps behind an edge.
     gaps = cv2.morphologyEx(filled.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     return PseudoView(camera, image, weight, depth, gaps)
+
+
+def _nearby(capture: Capture, geometry: Geometry, camera: Camera) -> tuple[Capture, Geometry]:
+    """Of a large capture the photographs that look at the same from the most alike directions; else all of them."""
+    if len(geometry.views) <= MAX_WARPED:
+        return capture, geometry
+    coarse = [view.depth[::8, ::8] for view in geometry.views]
+    known = [float(np.median(depth[depth > 0])) for depth in coarse if (depth > 0).any()]
+    focus = camera.centre + (np.median(known) if known else 1.0) * camera.forward
+    rays = np.stack([view.camera.centre for view in geometry.views] + [camera.centre]) - focus
+    rays /= np.maximum(np.linalg.norm(rays, axis=1, keepdims=True), 1e-12)
+    facing = np.stack([view.camera.forward for view in geometry.views]) @ camera.forward
+    alike = rays[:-1] @ rays[-1] + facing
+    chosen = sorted(np.argsort(-alike, kind="stable")[:MAX_WARPED].tolist())
+    return capture.subset(chosen), replace(geometry, views=tuple(geometry.views[k] for k in chosen))
 
 
 def _warp_layer(capture: Capture, geometry: Geometry, camera: Camera, least: float, below: float,
