@@ -6,16 +6,19 @@ from __future__ import annotations
 import hashlib
 import struct
 import time
+import tracemalloc
 import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from backend.blobs import check_content
 from interngs.errors import InternGSError
 from interngs.formats.image_header import ImageHeader
 from interngs.link import CaptureSource
 from interngs.link.updates import TransferChanged, TransferFailed
+from interngs.wire.limits import Limits
 
 WAIT_S = 120.0
 
@@ -147,6 +150,37 @@ def test_quota_and_bounds(start_server, follow, make_capture_in, settings_of, tm
     with pytest.raises(InternGSError) as refused:
         client.link.submit(large, settings_of()).result(WAIT_S)
     assert refused.value.code == "quota-exceeded"
+
+
+def test_the_quota_clears_what_was_fetched_before_what_was_not(start_server, follow, capture, settings_of):
+    server = start_server(environment={"STAND_IN_STEP_S": "0.001"}, limits={"jobs_kept": 2})
+    client = follow(server.address)
+    jobs = []
+    for steps in (2, 3):
+        job = client.link.submit(capture, settings_of(steps=steps)).result(WAIT_S)
+        jobs.append(client.wait_until(job.job_id, "done"))
+    client.link.fetch_result(jobs[1]).result(WAIT_S)
+    time.sleep(0.3)     # the front process notes the end of the download after it has sent the last byte
+    third = client.link.submit(capture, settings_of(steps=4)).result(WAIT_S)
+    assert {job.job_id for job in client.link.jobs().result(WAIT_S)} == {jobs[0].job_id, third.job_id}
+
+
+@pytest.mark.parametrize("content", [png_bomb(13_000, 13_000), png_bomb(2**31 - 1, 2**31 - 1)],
+                         ids=["large", "absurd"])
+def test_image_bombs_cost_little(tmp_path, content):
+    bomb = tmp_path / "bomb"
+    bomb.write_bytes(content)
+    began = time.process_time()
+    with pytest.raises(InternGSError):
+        check_content(bomb, "image", Limits())
+    assert time.process_time() - began < 0.1
+    tracemalloc.start()
+    try:
+        with pytest.raises(InternGSError):
+            check_content(bomb, "image", Limits())
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_queue_has_an_end(start_server, follow, capture, settings_of):
