@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interngs.errors import InputError
-from interngs.formats.ply import ply_properties, read_ply, write_ply
+from interngs.formats.ply import ROWS_PACKED_AT_ONCE, ply_properties, read_ply, write_ply
 from interngs.scene.gaussians import Gaussians
 
 FIELDS = ("means", "quats", "log_scales", "opacity_logits", "sh")
@@ -206,3 +206,23 @@ def test_independent_reader_agrees(tmp_path: Path) -> None:
     vertex = plyfile.PlyData.read(tmp_path / "a.ply")["vertex"]
     np.testing.assert_array_equal(vertex["f_rest_20"], g.sh[:, 6, 1])
     np.testing.assert_array_equal(vertex["rot_3"], g.quats[:, 3])
+
+
+def test_more_gaussians_than_are_packed_at_a_time(tmp_path: Path) -> None:
+    count = 2 * ROWS_PACKED_AT_ONCE + 77
+    gaussians = make(count, 1)
+    write_ply(tmp_path / "a.ply", gaussians)
+    again = read_ply(tmp_path / "a.ply").gaussians
+    np.testing.assert_array_equal(again.means, gaussians.means)
+    np.testing.assert_array_equal(again.sh, gaussians.sh)
+
+
+def test_a_disk_that_fails_in_mid_write_is_told() -> None:
+    class Full(io.BytesIO):
+        def write(self, data) -> int:
+            if self.tell() > 100_000:
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    with pytest.raises(OSError, match="No space"):
+        write_ply(Full(), make(3 * ROWS_PACKED_AT_ONCE, 0))
