@@ -347,7 +347,7 @@ def test_start_stop_and_log_of_a_local_backend(module, pump, state, session, sce
     preferences.backend_store = str(tmp_path / "store")
     bpy.ops.interngs.start_local_backend()
     pump(lambda: state().link.phase == "connected")
-    assert any("listens on" in line for line in session.local.log)
+    pump(lambda: any("listens on" in line for line in session.local.log))   # its own thread reads what it writes
     assert not bpy.ops.interngs.start_local_backend.poll()
     bpy.ops.interngs.stop_local_backend()
     pump(lambda: not session.local.is_running)
