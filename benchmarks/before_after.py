@@ -96,11 +96,11 @@ def main() -> None:
     splats = {"before": dict(ablation(config))[BEFORE], "after": config}
     shown: dict[str, list[HeldOutView]] = {}
     if options.earlier is not None:
-        shown["earlier"] = measure(read_ply(options.earlier), unseen, device)
+        shown["earlier"] = measure(read_ply(options.earlier).gaussians, unseen, device)
     for name, settings in splats.items():
         folder = options.work / f"{options.scene.name}_{options.views}_{options.preset}_{name}"
         run(options.scene.parent, options.scene.name, options.views, settings, folder)
-        shown[name] = measure(read_ply(folder / "result.ply"), unseen, device)
+        shown[name] = measure(read_ply(folder / "result.ply").gaussians, unseen, device)
     for number, view in enumerate(unseen.views):
         columns = [(f"photograph {view.name}", view.image)]
         columns += [(f"{name}, {views[number].metrics['psnr']:.2f} dB", views[number].picture.rgb)

@@ -70,7 +70,7 @@ def run(data: Path, scene: str, views: int, config: PipelineConfig, output: Path
     report: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
     if lpips is not None and "lpips_squeezenet" not in report:
         unseen = load_capture(files, list(split.held_out), config.max_side_px)
-        report |= mean_metrics(measure(read_ply(output / "result.ply"), unseen, torch.device("cpu"), lpips))
+        report |= mean_metrics(measure(read_ply(output / "result.ply").gaussians, unseen, torch.device("cpu"), lpips))
         write_report(finished, report)
     return report
 
