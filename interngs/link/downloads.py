@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
-import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,7 +30,6 @@ _OTHER_BYTES = ServiceError("hash-mismatch", "A download differs from what the s
                             "Fetch it again; if it happens again, the server's disk may be at fault.")
 
 
-_OWN_MEMORY_BYTES = 1 << 20
 _RANGES_AT_LEAST = 16
 
 
@@ -130,22 +127,6 @@ class Download:
         return (self.read(self.data.data),)
 
 
-def memory_for(size: int) -> NDArray[np.uint8]:
-    """Memory of ``size`` bytes from the system itself, which is first touched as the bytes arrive.
-
-    ``bytearray`` would write it all beforehand, and ``np.empty`` asks for huge pages, which a machine whose memory
-    is in pieces has to put together first.
-
-    Raises:
-        MemoryError, OSError, ValueError, OverflowError: there is not so much.
-    """
-    if size < _OWN_MEMORY_BYTES:
-        return np.empty(size, np.uint8)
-    if os.name == "posix":
-        return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
-    return np.frombuffer(mmap.mmap(-1, size), np.uint8)
-
-
 class Downloads:
     """All downloads of one link, in the socket's thread; the first that has ranges left is served first."""
 
@@ -164,8 +145,9 @@ class Downloads:
     def add(self, download: Download) -> None:
         """Begin a download."""
         try:
-            download.data = memory_for(download.size)
-        except (MemoryError, OSError, ValueError, OverflowError):
+            # Not zeroed: the memory is first touched as the bytes arrive, while the next ones are on their way.
+            download.data = np.empty(download.size, np.uint8)
+        except (MemoryError, ValueError):
             download.failed(_TOO_LARGE)
             return
         self._active.append(download)
