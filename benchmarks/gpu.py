@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Everything to be known of an NVIDIA machine, in one command: gsplat, parity, training, comparison; prints Markdown.
 
-    python benchmarks/gpu.py [--data DATA] [-o OUT] [--steps 7000] [--preset normal]
+    python benchmarks/gpu.py [--data DATA] [-o OUT] [--steps 7000] [--preset normal] | --rehearse
 
 1. finds gsplat 1.5.3, or installs it (its CUDA code is compiled at the first use: minutes);
 2. runs ``tests/gpu``: our CPU kernels and plain reference against gsplat, to 1e-3;
@@ -9,7 +9,9 @@
    photographs, with gsplat's own default training: adaptive density control, its learning rates, no priors;
 4. tables: steps a second, peak GPU memory, held-out PSNR, and the seconds of training until it was reached.
 
-``--device cpu`` tries 3 without gsplat's part, on any machine.
+``--rehearse`` goes the same way on any machine, with small photographs and few steps: the tests of 2 skip themselves,
+and in gsplat's training our CPU kernels render (and, where gsplat is not installed, density control is left out); the
+table names them so.  Its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,10 +41,12 @@ from interngs.images.load import load_capture
 from interngs.optimise.pseudo_views import prepare_pseudo_views
 from interngs.pipeline import make_seeds, reconstruct
 from interngs.render.photometric import l1_ssim
+from interngs.render.rasterize import rasterize
 from interngs.scene.capture import Capture
 from interngs.scene.gaussians import Gaussians
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+REHEARSAL = {"steps": 40, "own_steps": 40, "preset": "draft", "max_side_px": 96}
 GSPLAT = ("gsplat==1.5.3", "packaging", "ninja")
 SCENES = (("llff_fern", 3), ("strecha_herzjesu-p8", 6), ("dtu_scan24", 3), ("fox", 12))
 LOOK_EVERY = 0.1
@@ -91,9 +95,43 @@ def find_gsplat() -> str:
 
 def check_parity() -> bool:
     """Run the tests of the GPU; their output goes to the terminal."""
+    sys.stdout.flush()
     code = subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu"], cwd=REPOSITORY,
                           check=False).returncode
     return code == 0
+
+
+def has_gsplat() -> bool:
+    """Whether gsplat can be imported (rendering with it needs CUDA as well)."""
+    return importlib.util.find_spec("gsplat") is not None
+
+
+def renderer(device: torch.device) -> Callable[..., tuple[torch.Tensor, torch.Tensor, dict[str, Any]]]:
+    """gsplat's renderer; in a rehearsal ours, which takes the same arguments."""
+    if device.type != "cuda":
+        return rasterize
+    from gsplat import rasterization  # noqa: PLC0415 - only machines with a GPU have it
+
+    found: Callable[..., tuple[torch.Tensor, torch.Tensor, dict[str, Any]]] = rasterization
+    return found
+
+
+class NoDensityControl:
+    """Stands in for gsplat's strategy in a rehearsal without gsplat: Gaussians neither come nor go."""
+
+    def check_sanity(self, params: Any, optimizers: Any) -> None:
+        """Nothing to check."""
+
+    def initialize_state(self, scene_scale: float) -> dict[str, Any]:
+        """Nothing to remember."""
+        return {}
+
+    def step_pre_backward(self, params: Any, optimizers: Any, state: Any, step: int, info: Any) -> None:
+        """Nothing to prepare."""
+
+    def step_post_backward(self, params: Any, optimizers: Any, state: Any, step: int, info: Any,
+                           packed: bool = False) -> None:
+        """Nothing to change."""
 
 
 def default_strategy() -> Any:
@@ -101,6 +139,8 @@ def default_strategy() -> Any:
 
     There ``step % reset_every == 0 & step > 0`` is always false, since ``&`` binds tighter than comparisons.
     """
+    if not has_gsplat():
+        return NoDensityControl()
     from gsplat.strategy import DefaultStrategy  # noqa: PLC0415
     from gsplat.strategy.ops import reset_opa  # noqa: PLC0415
 
@@ -114,14 +154,14 @@ def default_strategy() -> Any:
     return WithResets()
 
 
-def train_with_gsplat(capture: Capture, start: Gaussians, steps: int) -> Iterator[tuple[int, Gaussians | None]]:
+def train_with_gsplat(capture: Capture, start: Gaussians, steps: int, device: torch.device,
+                      ) -> Iterator[tuple[int, Gaussians | None]]:
     """gsplat's own training (its ``simple_trainer`` defaults) from given Gaussians; yields (step, Gaussians)."""
-    from gsplat import rasterization  # noqa: PLC0415
-
-    images = [torch.tensor(view.image, device="cuda") for view in capture.views]
+    rasterization = renderer(device)
+    images = [torch.tensor(view.image, device=device) for view in capture.views]
     cameras = [view.posed_camera for view in capture.views]
-    poses = torch.tensor(np.stack([camera.camera_from_world for camera in cameras]), dtype=torch.float32, device="cuda")
-    Ks = torch.tensor(np.stack([camera.K for camera in cameras]), dtype=torch.float32, device="cuda")
+    poses = torch.tensor(np.stack([camera.camera_from_world for camera in cameras]), dtype=torch.float32, device=device)
+    Ks = torch.tensor(np.stack([camera.K for camera in cameras]), dtype=torch.float32, device=device)
     centres = np.stack([camera.centre for camera in cameras])
     scene_scale = 1.1 * float(np.linalg.norm(centres - centres.mean(0), axis=1).max())
     sh = np.zeros((len(start), 16, 3), np.float32)
@@ -130,7 +170,7 @@ def train_with_gsplat(capture: Capture, start: Gaussians, steps: int) -> Iterato
               "sh0": sh[:, :1], "shN": sh[:, 1:]}
     rates = {"means": 1.6e-4 * scene_scale, "scales": 5e-3, "quats": 1e-3, "opacities": 5e-2, "sh0": 2.5e-3,
              "shN": 2.5e-3 / 20}
-    params = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.tensor(np.ascontiguousarray(value), device="cuda"))
+    params = torch.nn.ParameterDict({name: torch.nn.Parameter(torch.tensor(np.ascontiguousarray(value), device=device))
                                      for name, value in values.items()})
     optimizers = {name: torch.optim.Adam([{"params": params[name], "lr": rate, "name": name}], eps=1e-15)
                   for name, rate in rates.items()}
@@ -155,7 +195,8 @@ def train_with_gsplat(capture: Capture, start: Gaussians, steps: int) -> Iterato
         schedule.step()
         strategy.step_post_backward(params, optimizers, state, step, info, packed=False)
         if (step + 1) % max(1, int(LOOK_EVERY * steps)) == 0 or step + 1 == steps:
-            torch.cuda.synchronize()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
             yield step + 1, gaussians_of(params)
 
 
@@ -220,9 +261,11 @@ def compare(scene: Path, views: int, config: PipelineConfig, steps: int, folder:
     unseen = load_capture(files, list(split.held_out), config.max_side_px)
     device = torch.device(config.device)
     curves = [watch(f"ours, {config.preset}", train_with_ours(capture, config, folder), unseen, device)]
-    if device.type == "cuda":
-        start = first_gaussians(capture, config)
-        curves.append(watch("gsplat, its defaults", train_with_gsplat(capture, start, steps), unseen, device))
+    name = "gsplat, its defaults"
+    if device.type != "cuda":
+        name = f"gsplat's loop on our CPU kernels{'' if has_gsplat() else ', no density control'}"
+    start = first_gaussians(capture, config)
+    curves.append(watch(name, train_with_gsplat(capture, start, steps, device), unseen, device))
     return curves
 
 
@@ -233,13 +276,14 @@ def print_table(title: str, curves: list[Curve]) -> None:
           f"| peak GPU memory | seconds to {goal:.2f} dB |\n" + "|---" * 10 + "|")
     for curve in curves:
         reached = curve.seconds_to(goal)
+        memory = f"{curve.peak_bytes / 1e9:.2f} GB" if curve.peak_bytes else "-"
         print(f"| {curve.name} | {curve.steps} | {curve.seconds:.1f} | {curve.steps / curve.seconds:.1f} | "
               f"{curve.points[-1][1]:.2f} | {curve.best_db:.2f} | {curve.ssim:.3f} | {curve.gaussians:,} | "
-              f"{curve.peak_bytes / 1e9:.2f} GB | {'-' if reached is None else f'{reached:.1f}'} |")
+              f"{memory} | {'-' if reached is None else f'{reached:.1f}'} |")
     sys.stdout.flush()
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """All of it; the exit code is 1 when parity fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with llff_fern, strecha_herzjesu-p8, dtu_scan24, fox")
@@ -247,10 +291,16 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=7000, help="of gsplat's training (its default: 30000)")
     parser.add_argument("--preset", default="normal")
     parser.add_argument("--own-steps", type=int, help="of our training (default: the preset's)")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    options = parser.parse_args()
-    parity = True
-    if options.device == "cuda":
+    parser.add_argument("--max-side-px", type=int, help="longest side of the photographs (default: the preset's)")
+    parser.add_argument("--rehearse", action="store_true", help="on a machine without a GPU: does everything run?")
+    rehearses = "--rehearse" in (sys.argv[1:] if arguments is None else arguments)
+    parser.set_defaults(**(REHEARSAL if rehearses else {}))
+    options = parser.parse_args(arguments)
+    device: Literal["cpu", "cuda"] = "cpu" if options.rehearse else "cuda"
+    if options.rehearse:
+        print("REHEARSAL on the CPU: the figures below say nothing about a GPU.\n")
+        parity = check_parity()
+    else:
         if not torch.cuda.is_available():
             print("This machine has no NVIDIA GPU that this PyTorch can use.", file=sys.stderr)
             return 2
@@ -258,10 +308,11 @@ def main() -> int:
         print(find_gsplat())
         parity = check_parity()
         print(f"\nParity of the CPU kernels and gsplat (1e-3): {'holds' if parity else 'BROKEN'}")
-    config = replace(preset_config(options.preset), device=options.device)
+    config = replace(preset_config(options.preset), device=device)
     # Looks at the way there, not at the wall clock: a GPU finishes a draft in seconds.
-    config = replace(config, optimise=replace(config.optimise, preview_every_s=0.5 if options.device == "cuda" else 5.0,
-                                              steps=options.own_steps or config.optimise.steps))
+    config = replace(config, max_side_px=options.max_side_px or config.max_side_px,
+                     optimise=replace(config.optimise, preview_every_s=0.5,
+                                      steps=options.own_steps or config.optimise.steps))
     scenes = [(REPOSITORY / "examples" / "chess_table", 3)]
     if options.data is not None:
         scenes += [(options.data / name, views) for name, views in SCENES if (options.data / name).is_dir()]

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How time and memory grow with Gaussians, pixels and views on the CPU: one process per point, and the power law.
 
-    python benchmarks/scaling.py [gaussians] [pixels] [views]
+    python benchmarks/scaling.py [gaussians] [pixels] [views [NUMBER ...]]
 
-Times are processor seconds over all threads, so that other programs of the machine do not count.
+Times are processor seconds over all threads, so that other programs of the machine do not count.  Memory of whole runs
+is what belongs to the process alone; pages of mapped files, which the system takes back when it needs them, are not in.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,11 +25,13 @@ from pathlib import Path
 import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-EXAMPLE = REPOSITORY / "examples" / "chess_table"
 STEPS = 4
 GAUSSIANS = (50_000, 100_000, 200_000, 400_000)
 SIDES = ((320, 240), (640, 480), (1280, 960))
-VIEWS = (3, 6, 12)
+VIEWS = (3, 6, 12, 25, 50, 100)
+VIEW_PX = (256, 192)
+IN_MEMORY_BYTES = 8 << 20
+"""In ``views``: pixels past this go to the mapped file, as past a gigabyte in earnest."""
 
 
 def peak_bytes() -> int:
@@ -68,28 +73,59 @@ def training_step(gaussians: int, width: int, height: int) -> dict[str, float]:
     return {"seconds": float(np.median(times[1:])), "bytes": float(peak_bytes() - before)}
 
 
+class OwnMemory:
+    """Watches how much memory belongs to this process alone (Linux)."""
+
+    def __init__(self) -> None:
+        self.peak_bytes, self._over = self.now_bytes(), threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    @staticmethod
+    def now_bytes() -> int:
+        """Anonymous resident memory."""
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+        return int(line.split()[1]) * 1024
+
+    def take_peak(self) -> int:
+        """The most since this was asked before."""
+        peak, self.peak_bytes = self.peak_bytes, self.now_bytes()
+        return peak
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.02):
+            self.peak_bytes = max(self.peak_bytes, self.now_bytes())
+
+
 def whole_run(views: int) -> dict[str, float]:
-    """Processor seconds of each stage of a short draft of the shipped example, and the process's peak memory."""
+    """Processor seconds and own memory, above that at the start, of each stage of a short draft of a synthetic room."""
+    from room import room_capture  # noqa: PLC0415
+
     from interngs.config import preset_config  # noqa: PLC0415
     from interngs.events import Stage  # noqa: PLC0415
-    from interngs.formats.detect import find_capture  # noqa: PLC0415
-    from interngs.images.load import load_capture  # noqa: PLC0415
+    from interngs.images import pixel_file  # noqa: PLC0415
     from interngs.pipeline import reconstruct  # noqa: PLC0415
+    from interngs.render.cpu.library import kernels  # noqa: PLC0415
 
+    pixel_file.PixelFile.__init__.__defaults__ = (IN_MEMORY_BYTES,)
+    kernels()
     config = preset_config("draft")
-    config = replace(config, max_side_px=256, optimise=replace(config.optimise, steps=STEPS * 5), threads=2)
-    indices = np.linspace(0, 11, views).round().astype(int).tolist()
-    spent: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        capture = load_capture(find_capture(EXAMPLE), indices, config.max_side_px)
-        stage, began = "load", time.process_time()
-        for event in reconstruct(capture, config, Path(folder)):
+    config = replace(config, depth_prior="none", threads=2, optimise=replace(config.optimise, steps=STEPS * 10))
+    spent, memory = {}, {}
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        pixels = pixel_file.PixelFile(Path(folder))
+        capture = room_capture(views, *VIEW_PX)
+        capture = replace(capture, views=tuple(map(pixels.keep_view, capture.views)))
+        gc.collect()
+        watch = OwnMemory()
+        base, stage, began = watch.now_bytes(), "load", time.process_time()
+        for event in reconstruct(capture, config, Path(folder) / "work"):
             if isinstance(event, Stage):
                 now = time.process_time()
-                spent[stage] = spent.get(stage, 0.0) + now - began
+                spent[stage], memory[stage] = now - began, watch.take_peak() - base
                 stage, began = event.name, now
-    return {"geometry seconds": spent.get("geometry", 0.0), "seconds a step": spent["optimise"] / (STEPS * 5),
-            "bytes": float(peak_bytes())}
+    return {"geometry seconds": spent["geometry"], "seeding seconds": spent["seeding"],
+            "seconds a step": spent["optimise"] / (STEPS * 10), "geometry bytes": float(memory["geometry"]),
+            "seeding bytes": float(memory["seeding"]), "optimise bytes": float(memory["optimise"])}
 
 
 def measure(call: str) -> dict[str, float]:
@@ -113,12 +149,12 @@ def table(title: str, x: Sequence[float], calls: Sequence[str]) -> None:
     print(f"| {title} | " + " | ".join(name.replace("bytes", "memory, MB") for name in names) + " |")
     print("|---" * (len(names) + 1) + "|")
     for value, row in zip(x, rows, strict=True):
-        cells = [f"{row[name] / 1e6:.0f}" if name == "bytes" else f"{row[name]:.3f}" for name in names]
+        cells = [f"{row[name] / 1e6:.0f}" if name.endswith("bytes") else f"{row[name]:.3f}" for name in names]
         print(f"| {value:,} | " + " | ".join(cells) + " |")
     powers = [f"{name.replace('bytes', 'memory')} ~ x^{exponent(x, [max(row[name], 1e-9) for row in rows]):.2f}"
               for name in names]
-    slope = np.polyfit(x, [row["bytes"] for row in rows], 1)[0]
-    print(f"\npowers: {'; '.join(powers)}; {slope:.0f} bytes more for each\n")
+    slopes = [f"{np.polyfit(x, [row[name] for row in rows], 1)[0]:.3g} more {name} for each" for name in names]
+    print(f"\npowers: {'; '.join(powers)}\nslopes: {'; '.join(slopes)}\n")
     sys.stdout.flush()
 
 
@@ -129,12 +165,13 @@ def main() -> None:
         print(json.dumps(function(*map(int, sys.argv[3:]))))
         return
     wanted = sys.argv[1:] or ["gaussians", "pixels", "views"]
+    numbers = [int(word) for word in wanted if word.isdigit()] or VIEWS
     if "gaussians" in wanted:
         table("Gaussians at 640 x 480", GAUSSIANS, [f"step {count} 640 480" for count in GAUSSIANS])
     if "pixels" in wanted:
         table("pixels with 100 k Gaussians", [w * h for w, h in SIDES], [f"step 100000 {w} {h}" for w, h in SIDES])
     if "views" in wanted:
-        table("views of 256 x 192", VIEWS, [f"run {views}" for views in VIEWS])
+        table("views of {} x {}".format(*VIEW_PX), numbers, [f"run {views}" for views in numbers])
 
 
 if __name__ == "__main__":
