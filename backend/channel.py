@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the front process and its workers tell each other over pipes: typed records in length-prefixed msgpack."""
+"""What the front process, its workers and the process that talks to Ray tell each other over pipes: typed records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO, Any, Literal
 from interngs.wire.codec import pack, unpack
 from interngs.wire.errors import WireError
 from interngs.wire.limits import Limits
-from interngs.wire.records import BlobRef, CaptureRecord, ProgressInfo
+from interngs.wire.records import BlobRef, CaptureRecord, DeviceInfo, ProgressInfo
 from interngs.wire.typed import from_plain, to_plain
 
 StopMode = Literal["pause", "cancel", "discard", "shutdown"]
@@ -129,14 +129,73 @@ class Exited:
     tries: int = 1
 
 
+# ---- between the front process and the one that talks to Ray --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RaySetup:
+    """The first record to the driver: ``RaySettings`` with ``files`` made whole (this server's own part of it).
+
+    ``tries``: how often Ray may begin a task without a new checkpoint.  ``keep``: jobs whose files may be needed again;
+    others were left behind by a server that broke off.
+    """
+
+    address: str
+    jobs: int
+    cpus_per_job: float
+    gpus_per_job: float
+    memory_bytes_per_job: int
+    files: str
+    environment: dict[str, Any]
+    tries: int
+    keep: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The driver's answer, and again when the cluster grows or shrinks: jobs that fit now, and what it is made of."""
+
+    workers: int
+    device: DeviceInfo
+
+
+@dataclass(frozen=True)
+class StopJob:
+    """Ask a job to stop; of the given attempt."""
+
+    job_id: str
+    attempt: int
+    mode: StopMode
+
+
+@dataclass(frozen=True)
+class KillJob:
+    """End a job's task at once."""
+
+    job_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class ForgetJob:
+    """Remove a job's files from where the cluster has them."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """A worker's record, as ``bytes_of`` makes it."""
+
+    job_id: str
+    attempt: int
+    record: bytes
+
+
 Report = Beat | StageBegan | Progressed | Logged | PreviewWritten | Checkpointed | Finished | Failed | Exited
-_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Work, Stop, Beat, StageBegan, Progressed, Logged,
-                                                           PreviewWritten, Checkpointed, Finished, Failed, Exited)}
-
-
-def register_records(*kinds: type) -> None:
-    """Let more kinds of records through ``record_of``: those of an executor's own helper process."""
-    _KINDS.update({kind.__name__: kind for kind in kinds})
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (
+    Work, Stop, Beat, StageBegan, Progressed, Logged, PreviewWritten, Checkpointed, Finished, Failed, Exited,
+    RaySetup, Ready, StopJob, KillJob, ForgetJob, JobReport)}
 
 
 def bytes_of(record: Any) -> bytes:

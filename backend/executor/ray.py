@@ -20,10 +20,23 @@ from interngs.errors import InternGSError
 from interngs.wire.errors import WireError
 from interngs.wire.records import DeviceInfo
 
-from ..channel import Exited, Failed, StopMode, Work, read_record, record_of, write_record
+from ..channel import (
+    Exited,
+    Failed,
+    ForgetJob,
+    JobReport,
+    KillJob,
+    RaySetup,
+    Ready,
+    StopJob,
+    StopMode,
+    Work,
+    read_record,
+    record_of,
+    write_record,
+)
 from ..config import RaySettings
 from .base import Deliver
-from .ray_records import ForgetJob, JobReport, KillJob, RaySetup, Ready, StopJob
 
 _LOG = logging.getLogger(__name__)
 _READY_S = 120.0

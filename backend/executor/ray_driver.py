@@ -27,12 +27,27 @@ from interngs.wire.errors import WireError
 from interngs.wire.records import DeviceInfo
 
 from ..blobs import BlobFolder
-from ..channel import Beat, Exited, Failed, Finished, PreviewWritten, Work, bytes_of, read_record, record_of
+from ..channel import (
+    Beat,
+    Exited,
+    Failed,
+    Finished,
+    ForgetJob,
+    JobReport,
+    KillJob,
+    PreviewWritten,
+    RaySetup,
+    Ready,
+    StopJob,
+    Work,
+    bytes_of,
+    read_record,
+    record_of,
+)
 from ..job_folder import JobFolder
 from ..worker import BEAT_S, Reporter, take_over_streams
 from .job_files import JobFiles, remove_others
 from .ray_mailbox import Mailbox
-from .ray_records import ForgetJob, JobReport, KillJob, RaySetup, Ready, StopJob
 from .ray_worker import run_job
 
 _LOG = logging.getLogger(__name__)

@@ -69,7 +69,10 @@ def select_seeds(capture: Capture, geometry: Geometry, config: SeedingConfig) ->
 
 
 def _select(capture: Capture, geometry: Geometry, config: SeedingConfig, stride: int) -> tuple[_Points, dict[str, int]]:
-    """The chosen points when every ``stride``-th row and column is looked at, and the counts of ``Seeds``."""
+    """The chosen points when every ``stride``-th row and column is looked at, and the counts of ``Seeds``.
+
+    When they are more than may be, some of them.
+    """
     order = np.argsort([-_mean_confidence(view.confidence) for view in geometry.views], kind="stable")
     kept: list[_Points] = []
     counts = {"before": 0, "unsure": 0, "redundant": 0, "replaced": 0, "thinned": 0}
@@ -84,6 +87,8 @@ def _select(capture: Capture, geometry: Geometry, config: SeedingConfig, stride:
             kept = [merged.select(~obsolete), candidates.select(fresh)]
         else:
             kept.append(candidates)
+        if sum(len(part.positions) for part in kept) > config.max_seeds:
+            break       # further views only add to them
     return _Points.joined(kept), counts
 
 
