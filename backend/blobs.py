@@ -48,6 +48,11 @@ class BlobFolder:
         return [path.name for folder in self.folder.glob("??") for path in folder.iterdir() if len(path.name) == 64]
 
 
+def part_name(owner: str, sha256: str) -> str:
+    """The file's name of a partial upload: one for each owner and hash, told from both."""
+    return hashlib.sha256(f"{owner}\0{sha256}".encode()).hexdigest() + ".part"
+
+
 def flush_folder(folder: Path) -> None:
     """Make new names in a folder survive a power cut; systems whose folders cannot be flushed do without."""
     if os.name != "posix":

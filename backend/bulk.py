@@ -55,6 +55,7 @@ readers can neither starve others nor hold more."""
 _BUFFER_BYTES = (64 << 10, FETCH_WHOLE_BYTES, FETCH_BYTES)
 _OPEN_FILES = 64
 _TICK_S = 0.5
+_FORGET_EVERY_S = 3.0
 _BLOCKED_POLL_MS = 1
 _HELLO_FIRST = ErrorInfo("hello-first", "The server does not know this connection.", "Say hello first.")
 
@@ -133,7 +134,7 @@ class BulkLane:
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
         poller.register(self._outbox.wake.fileno(), zmq.POLLIN)
-        next_tick_s = 0.0
+        next_tick_s = next_forget_s = 0.0
         try:
             while not self._stopping.is_set():
                 waiting = any(peer.wanted for peer in self._peers.values())
@@ -145,9 +146,13 @@ class BulkLane:
                 for routing_id, user, frames in receive(self._router):
                     self._on_frames(routing_id, user, frames)
                 self._send_wanted()
-                if time.monotonic() >= next_tick_s:
-                    next_tick_s = time.monotonic() + _TICK_S
+                now_s = time.monotonic()
+                if now_s >= next_tick_s:
+                    next_tick_s = now_s + _TICK_S
                     self._drop_gone()
+                if now_s >= next_forget_s:
+                    next_forget_s = now_s + _FORGET_EVERY_S
+                    self._uploads.forget(self._store.is_referred)
         finally:
             self._uploads.close()
             for file, _ in self._files.values():

@@ -20,7 +20,7 @@ from interngs.wire.limits import PARTIAL_UPLOAD_KEPT_S, REPLIES_KEPT, REPLIES_KE
 from interngs.wire.records import BlobRef, CaptureRecord, JobEvent, ProgressInfo, ResultInfo, check_id
 from interngs.wire.typed import from_plain, to_plain
 
-from .blobs import BlobFolder
+from .blobs import BlobFolder, part_name
 from .jobs import Job
 from .locks import FileLock
 from .schema import migrate
@@ -281,6 +281,11 @@ class Store:
             "SELECT 1 FROM job_blobs JOIN jobs USING (job_id) WHERE sha256 = ? AND size = ? AND owner = ?"
             " AND state IN ('draft', 'uploading')", (ref.sha256, ref.size_bytes, owner)).fetchone() is not None
 
+    def is_referred(self, owner: str, sha256: str) -> bool:
+        """Whether any job of this owner has a blob of this hash among its own."""
+        return self._db.execute("SELECT 1 FROM job_blobs JOIN jobs USING (job_id) WHERE sha256 = ? AND owner = ?",
+                                (sha256, owner)).fetchone() is not None
+
     # ---- stored answers ----------------------------------------------------------------------------------------------
 
     def reply(self, owner: str, client_id: str, request_id: str) -> bytes | None:
@@ -314,8 +319,10 @@ class Store:
         for path in folders:
             shutil.rmtree(path, ignore_errors=True)
         removed["job folders"] = len(folders)
+        awaited = {part_name(owner, sha256) for owner, sha256 in self._db.execute(
+            "SELECT DISTINCT owner, sha256 FROM job_blobs JOIN jobs USING (job_id)")}
         old = [path for path in self.folders.uploads.iterdir()
-               if time.time() - path.stat().st_mtime > PARTIAL_UPLOAD_KEPT_S]
+               if path.name not in awaited or time.time() - path.stat().st_mtime > PARTIAL_UPLOAD_KEPT_S]
         for path in old:
             path.unlink(missing_ok=True)
         removed["partial uploads"] = len(old)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ from interngs.wire.errors import ServiceError
 from interngs.wire.limits import Limits
 from interngs.wire.records import BlobKind, BlobRef
 
-from .blobs import BlobFolder, check_content
+from .blobs import BlobFolder, check_content, part_name
 from .store import disk_full
 
 _OPEN_FILES = 64
@@ -58,8 +59,7 @@ class Uploads:
         return self._open_part(owner, *self._announced[owner, sha256]) if part is None else part
 
     def _open_part(self, owner: str, ref: BlobRef, kind: BlobKind) -> _Part:
-        name = hashlib.sha256(f"{owner}\0{ref.sha256}".encode()).hexdigest()
-        path = self._folder / f"{name}.part"
+        path = self._folder / part_name(owner, ref.sha256)
         try:
             file = path.open("r+b") if path.exists() else path.open("x+b")
         except OSError as error:
@@ -82,6 +82,16 @@ class Uploads:
     def is_announced(self, owner: str, sha256: str) -> bool:
         """Whether ``open`` was called for an upload that is not finished."""
         return (owner, sha256) in self._announced
+
+    def forget(self, is_referred: Callable[[str, str], bool]) -> None:
+        """Remove the partial files of uploads whose jobs are gone; called with (owner, hash)."""
+        for owner, sha256 in list(self._announced):
+            if not is_referred(owner, sha256):
+                del self._announced[owner, sha256]
+                part = self._parts.pop((owner, sha256), None)
+                if part is not None:
+                    part.file.close()
+                (self._folder / part_name(owner, sha256)).unlink(missing_ok=True)
 
     def write(self, owner: str, sha256: str, offset: int, payload: Buffer) -> int:
         """Append a chunk of an announced upload when it comes at the right offset; the offset afterwards.

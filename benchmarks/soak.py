@@ -27,6 +27,8 @@ WAIT_S = 120.0
 ACTIONS = {"submit": 40, "cancel": 8, "pause": 8, "resume": 10, "discard": 10, "fetch": 10, "kill worker": 5,
            "kill server": 2, "restart server": 2, "new client": 5}
 STEPS = (20, 400)
+WAITING_MOST = 20
+"""No more jobs are sent while so many wait: a long queue would only make the end late."""
 
 
 class Soak:
@@ -61,6 +63,9 @@ class Soak:
         self.link.poll(10_000)
 
     def _submit(self) -> None:
+        if sum(job.state in ("uploading", "queued") for job in self.jobs()) >= WAITING_MOST:
+            time.sleep(0.5)
+            return
         number = self.did["submit"]
         capture = capture_of(self.folder / "photos" / str(number % 20), number % 20)
         steps = self.chance.choice(STEPS)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.blobs import part_name
 from backend.jobs import Job
 from backend.locks import FileLock
 from backend.schema import STEPS
@@ -155,14 +156,17 @@ def test_orphans_are_removed_at_start_and_lost_blobs_found(store):
         store.add_blob("local", ONE)
     for name in (job(1).job_id, "dead"):
         (store.folders.root / "jobs" / name).mkdir()
-    fresh, old = (store.folders.uploads / name for name in ("a.part", "b.part"))
-    for path in (fresh, old):
+    # TWO is still to come; the third belongs to no job.
+    fresh, old, unknown = (store.folders.uploads / name for name in (
+        part_name("local", TWO.sha256), part_name("local", ONE.sha256), part_name("else", TWO.sha256)))
+    for path in (fresh, old, unknown):
         path.write_bytes(b"x")
     os.utime(old, (0, time.time() - PARTIAL_UPLOAD_KEPT_S - 10))
     with store.batch():
         removed = store.clean_up()
-    assert removed == {"replies": 0, "blobs": 1, "job folders": 1, "partial uploads": 1}
+    assert removed == {"replies": 0, "blobs": 1, "job folders": 1, "partial uploads": 2}
     assert known.exists() and not orphan.exists() and fresh.exists() and not old.exists()
+    assert not unknown.exists()
     assert store.lost_blobs() == []
     known.unlink()
     assert store.lost_blobs() == [ONE.sha256]

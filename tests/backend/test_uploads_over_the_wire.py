@@ -17,6 +17,7 @@ from backend.blobs import check_content
 from interngs.errors import InternGSError
 from interngs.formats.image_header import ImageHeader
 from interngs.link import CaptureSource
+from interngs.link.sources import BlobSource
 from interngs.link.updates import TransferChanged, TransferFailed
 from interngs.wire.limits import Limits
 
@@ -74,6 +75,21 @@ def test_an_upload_goes_on_in_the_middle(start_server, follow, make_capture_in, 
     client.wait_until(job.job_id, "done", timeout_s=60)
     resumed = [update.bytes_done for update in client.updates if isinstance(update, TransferChanged)]
     assert resumed and min(resumed) >= partial * 0.9     # nothing before the cut was sent again
+
+
+def test_a_discard_in_the_middle_of_an_upload_leaves_no_part_of_it(start_server, follow, make_capture_in, settings_of,
+                                                                   tmp_path, monkeypatch):
+    server = start_server()
+    capture = make_capture_in(tmp_path / "large", views=2, side=2200)
+    client = follow(server.address)
+    read = BlobSource.read
+    monkeypatch.setattr(BlobSource, "read", lambda *arguments: (time.sleep(0.02), read(*arguments))[1])
+    job = client.link.submit(capture, settings_of()).result(WAIT_S)
+    client.wait_for(lambda c: any(isinstance(u, TransferChanged) and u.bytes_done > 1e6 for u in c.updates))
+    assert any((server.store / "uploads").iterdir())
+    client.link.discard(job.job_id).result(WAIT_S)
+    client.wait_for(lambda c: not any((server.store / "uploads").iterdir()))
+    assert not blob_files(server)
 
 
 def test_a_photo_that_changes_while_it_is_sent_is_named(start_server, follow, make_capture_in, settings_of, tmp_path):
