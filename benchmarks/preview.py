@@ -58,7 +58,7 @@ class Clock:
         """One line each: median and largest."""
         for name, pairs in self.times.items():
             wall, cpu = (np.array(each) * 1e3 for each in zip(*pairs, strict=True))
-            sys.stdout.write(f"{name:<34} wall {np.median(wall):7.2f} (most {wall.max():7.2f})   "
+            sys.stdout.write(f"{name:<50} wall {np.median(wall):7.2f} (most {wall.max():7.2f})   "
                              f"processor {np.median(cpu):7.2f} (most {cpu.max():7.2f})   n {len(wall)}\n")
 
 
@@ -99,7 +99,7 @@ def with_gpu(work: Callable[[], None]) -> None:
 
 
 def measure_object(clock: Clock, count: int, degree: int, rounds: int) -> None:
-    """Make an object of prepared arrays, write the same number again, write another number."""
+    """Make an object of prepared arrays; write the same number again, another number, and one over many turns."""
     objects, arrays = addon("blender_addon.scene.splat_object"), addon("blender_addon.scene.splat_arrays")
     viewing = objects.wants_viewing_attributes()
     first = arrays.splat_arrays(some_gaussians(count, degree), viewing)
@@ -109,7 +109,20 @@ def measure_object(clock: Clock, count: int, degree: int, rounds: int) -> None:
         made = clock.run(f"{label}new object", lambda: objects.create("splat", first, bpy.context.scene.collection))
         clock.run(f"{label}in place", lambda made=made: objects.update(made, first))
         clock.run(f"{label}other count", lambda made=made: objects.update(made, fewer))
+        arrive(clock, label, made, first)
         bpy.data.objects.remove(made)
+
+
+def arrive(clock: Clock, label: str, splat: Any, splats: Any) -> None:
+    """Gaussians that come from the backend, as the session writes them: turn by turn, then swapped in."""
+    session = addon("blender_addon.session.arrivals")
+    write = clock.run(f"{label}arrival, first turn",
+                      lambda: addon("blender_addon.scene.gradual_write").GradualWrite("splat", splats))
+    while not clock.run(f"{label}arrival, each turn",
+                        lambda: write.go_on(time.perf_counter() + session.WRITE_S)):
+        pass
+    clock.run(f"{label}arrival, swap",
+              lambda: addon("blender_addon.scene.splat_object").replace(splat, write.take()))
 
 
 def measure_view(clock: Clock, count: int, frames: int) -> None:

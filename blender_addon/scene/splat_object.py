@@ -65,7 +65,7 @@ def _evaluated_point_cloud(name: str, count: int) -> bpy.types.PointCloud:
         bpy.data.node_groups.remove(tree)
 
 
-def _new_data(name: str, count: int) -> SplatData:
+def new_data(name: str, count: int) -> SplatData:
     """An empty data-block of ``count`` points.  A point cloud is sized once: 5.1 crashes after a second time."""
     if compat.can_resize_point_clouds():
         cloud = bpy.data.pointclouds.new(name)
@@ -82,7 +82,8 @@ def _new_data(name: str, count: int) -> SplatData:
     return mesh
 
 
-def _remove_data(data: SplatData) -> None:
+def remove_data(data: SplatData) -> None:
+    """Remove a data-block that nothing uses."""
     if data.users == 0:
         (bpy.data.meshes if isinstance(data, bpy.types.Mesh) else bpy.data.pointclouds).remove(data)
 
@@ -99,16 +100,21 @@ def _write(data: SplatData, splats: SplatArrays) -> None:
     for name in stale:
         data.attributes.remove(data.attributes[name])
     for name, array in splats.arrays.items():
-        kind = attribute_type(name)
-        attribute = data.attributes.get(name)
-        if attribute is not None and (attribute.data_type != kind or attribute.domain != "POINT"):
-            data.attributes.remove(attribute)
-            attribute = None
-        if attribute is None:
-            attribute = data.attributes.new(name, kind, "POINT")
-        if splats.count:
-            attribute.data.foreach_set(FOREACH_NAME[kind], array.reshape(-1))
+        write_attribute(data, name, array)
     data.update_tag()
+
+
+def write_attribute(data: SplatData, name: str, array: NDArray[np.float32]) -> None:
+    """Hand over one of our attributes, one call; it is made if need be."""
+    kind = attribute_type(name)
+    attribute = data.attributes.get(name)
+    if attribute is not None and (attribute.data_type != kind or attribute.domain != "POINT"):
+        data.attributes.remove(attribute)
+        attribute = None
+    if attribute is None:
+        attribute = data.attributes.new(name, kind, "POINT")
+    if array.size:
+        attribute.data.foreach_set(FOREACH_NAME[kind], array.reshape(-1))
 
 
 def splat_material() -> bpy.types.Material:
@@ -154,8 +160,14 @@ def _points_nodes() -> bpy.types.GeometryNodeTree:
 
 def create(name: str, splats: SplatArrays, collection: bpy.types.Collection) -> bpy.types.Object:
     """A new object with ``splats`` in its own space, at the world's origin."""
-    data = _new_data(name, splats.count)
+    data = new_data(name, splats.count)
     _write(data, splats)
+    return create_with(name, data, collection)
+
+
+def create_with(name: str, data: SplatData, collection: bpy.types.Collection) -> bpy.types.Object:
+    """A new object of a data-block that has all its attributes."""
+    data.name = name
     splat = bpy.data.objects.new(name, data)
     collection.objects.link(splat)
     if not compat.has_native_splats():
@@ -178,14 +190,20 @@ def update(splat: bpy.types.Object, splats: SplatArrays) -> None:
     if point_count(old) == splats.count:
         _write(old, splats)
         return
+    new = new_data(old.name, splats.count)
+    _write(new, splats)
+    replace(splat, new)
+
+
+def replace(splat: bpy.types.Object, new: SplatData) -> None:
+    """Give an object (and its linked copies) another data-block; the old one's name and materials go over to it."""
+    old = splat.data
     name = old.name
-    old.name = f"{name} (old)"
-    new = _new_data(name, splats.count)
     for material in old.materials:
         new.materials.append(material)
-    _write(new, splats)
-    splat.data = new
-    _remove_data(old)
+    old.user_remap(new)
+    remove_data(old)
+    new.name = name
 
 
 def is_splat(candidate: bpy.types.Object | None) -> bool:

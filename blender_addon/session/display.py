@@ -51,19 +51,24 @@ def _undo_applied(splat: bpy.types.Object) -> None:
         splat.interngs_place.splat_from_training = np.eye(4).ravel()
 
 
-def show(ready: ReadySplat, server_id: str) -> bpy.types.Object | None:
-    """Show a job's Gaussians: create its object or update it.  None when no scene of this file shows the job."""
+def show(ready: ReadySplat, server_id: str, data: splat_object.SplatData) -> bpy.types.Object | None:
+    """Show a job's Gaussians, written into ``data``: create its object or give it to the one there is.
+
+    None when no scene of this file shows the job, or its object is being edited; then ``data`` is removed.
+    """
     scene = scene_of_job(ready.job_id)
     if scene is None:
+        splat_object.remove_data(data)
         return None
     splat = splat_object.find(ready.job_id)
     if splat is None:
-        splat = splat_object.create(object_name(scene), ready.splats, scene.collection)
+        splat = splat_object.create_with(object_name(scene), data, scene.collection)
         _follow_frame(splat, scene)
     elif splat.mode != "OBJECT":
-        return splat
+        splat_object.remove_data(data)
+        return None
     else:
-        splat_object.update(splat, ready.splats)
+        splat_object.replace(splat, data)
         _undo_applied(splat)
     facts = splat.interngs_splat
     facts.job_id, facts.server_id = ready.job_id, server_id

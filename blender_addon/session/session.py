@@ -33,10 +33,10 @@ from ...interngs.wire.states import ENDED
 from ..preferences import preferences
 from ..scene import splat_object
 from ..scene.photographs import capture_signature, capture_source, common_parent, used_rows
-from .display import bound_jobs, scene_of_job, show
+from .arrivals import Arrivals
+from .display import bound_jobs, scene_of_job
 from .errors import show_error
 from .local_backend import LocalBackend, find_backend
-from .preparer import SplatPreparer
 from .render_files import new_render
 from .renders import Renders
 from .state import Transfer, reset_session_state, session_state
@@ -44,7 +44,7 @@ from .thumbnails import thumbnails
 
 BUDGET_S = 0.006
 """Time of one pump for news; a swap of Gaussians comes on top, at most one a pump."""
-BUSY_INTERVAL_S, CALM_INTERVAL_S, IDLE_INTERVAL_S = 0.05, 0.2, 0.5
+WRITING_INTERVAL_S, BUSY_INTERVAL_S, CALM_INTERVAL_S, IDLE_INTERVAL_S = 0.01, 0.05, 0.2, 0.5
 SLOW_CHECK_S = 1.0
 HEALTH_S = 5.0
 CLOSE_LINK_S = 1.2
@@ -69,10 +69,9 @@ class Session:
         self.local = LocalBackend()
         self.renders = Renders(self._up, self._ask)
         self._link: Link | None = None
-        self._preparer: SplatPreparer | None = None
+        self._arrivals = Arrivals()
         self._pending: list[_Pending] = []
         self._file = 0
-        self._shown: set[str] = set()
         self._fetching: set[str] = set()
         self._was_up = False
         self._local_watched = False
@@ -189,8 +188,7 @@ class Session:
             self.renders.adopt(rendered, new_render(scene, (), rendered.title))
             return
         scene.interngs.job.job_id, scene.interngs.job.server_id = job_id, self._server_id()
-        session_state().hidden_jobs.discard(job_id)
-        self._shown.discard(job_id)
+        self._arrivals.show_again(job_id)
         self._attach(link, job_id, scene.interngs.job.preview_gaussians)
         job = session_state().job(job_id)
         if job is not None and job.state == "uploading" and used_rows(scene.interngs):
@@ -248,8 +246,9 @@ class Session:
             return IDLE_INTERVAL_S
         state = session_state()
         at_work = any(job.state in ("uploading", "preparing", "training", "finishing") for job in state.jobs)
-        busy = self._pending or at_work or state.link.phase == "connecting" or (
-            self._preparer is not None and not self._preparer.is_idle)
+        if self._arrivals.is_writing:
+            return WRITING_INTERVAL_S
+        busy = self._pending or at_work or state.link.phase == "connecting" or not self._arrivals.is_idle
         return BUSY_INTERVAL_S if busy else CALM_INTERVAL_S
 
     def _pump_link(self, until: float) -> bool:
@@ -289,7 +288,7 @@ class Session:
                 state.progress[job_id] = progress
             case PreviewArrived(job_id, info, gaussians):
                 if scene_of_job(job_id) is not None and job_id not in state.hidden_jobs:
-                    self._prepare().put(job_id, "PREVIEW", info.step, gaussians)
+                    self._arrivals.put(job_id, "PREVIEW", info.step, gaussians)
             case TransferChanged(job_id, direction, done, total):
                 moved = state.uploads if direction == "upload" else state.downloads
                 moved[job_id] = Transfer(done, total)
@@ -321,7 +320,7 @@ class Session:
         def arrived(result: FetchedResult) -> None:
             self._fetching.discard(job.job_id)
             kind = "PARTIAL" if result.info.partial else "FINAL"
-            self._prepare().put(job.job_id, kind, result.info.step, result.gaussians, result.report)
+            self._arrivals.put(job.job_id, kind, result.info.step, result.gaussians, result.report)
 
         self._ask(self._link.fetch_result(job), arrived, f"fetch {job.job_id}", "Receiving the result")
 
@@ -341,25 +340,14 @@ class Session:
                 show_error(failure, pending.doing)
         return bool(done)
 
-    def _prepare(self) -> SplatPreparer:
-        if self._preparer is None:
-            self._preparer = SplatPreparer(splat_object.wants_viewing_attributes())
-        return self._preparer
-
     def _pump_splats(self) -> bool:
-        if self._preparer is None:
-            return False
         try:
-            ready = self._preparer.take()
+            ready = self._arrivals.pump(self._server_id())
             if ready is None:
                 return False
-            if splat_object.find(ready.job_id) is None and ready.job_id in self._shown:
-                session_state().hidden_jobs.add(ready.job_id)
-            elif show(ready, self._server_id()) is not None:
-                self._shown.add(ready.job_id)
-                if ready.kind != "PREVIEW":
-                    push_undo("Gaussian splat")
-                redraw_views()
+            if ready.kind != "PREVIEW":
+                push_undo("Gaussian splat")
+            redraw_views()
         except Exception as error:  # noqa: BLE001 - a timer must not die; the error is shown
             show_error(error, "Showing the Gaussians")
         return True
@@ -398,13 +386,9 @@ class Session:
     def file_loaded(self) -> None:
         """Another file is open: its own jobs are shown now; the others go on at their server."""
         self._file += 1
-        self._shown.clear()
-        session_state().hidden_jobs.clear()
+        self._arrivals.file_loaded()
         session_state().preflight = None
         thumbnails().clear()
-        if self._preparer is not None:
-            self._preparer.close()
-            self._preparer = None
         if self._link is None:
             return
         bound = dict(bound_jobs())
@@ -416,15 +400,14 @@ class Session:
 
     def undone(self) -> None:
         """After undo and redo: objects came or went without the artist deleting them."""
-        self._shown = {each.interngs_splat.job_id for each in bpy.data.objects if each.interngs_splat.job_id}
+        self._arrivals.undone()
 
     def close(self) -> None:
         """End everything within two seconds."""
         for pending in self._pending:
             pending.future.cancel()
         self._pending.clear()
-        if self._preparer is not None:
-            self._preparer.close(0.3)
+        self._arrivals.close(0.3)
         if self._link is not None:
             self._link.close(CLOSE_LINK_S)
             self._link = None

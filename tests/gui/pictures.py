@@ -24,12 +24,12 @@ BLEND = robot.OUTPUT / "chess_table.blend"
 def panels(opened):
     """Fold every panel but ``opened`` (and what belongs to none), as an artist would with a click on its header."""
     found = [getattr(bpy.types, name) for name in dir(bpy.types) if name.startswith("INTERNGS_PT_")]
-    found = [each for each in found if "HIDE_HEADER" not in each.bl_options]
+    found = [each for each in found if "HIDE_HEADER" not in getattr(each, "bl_options", ())]
     for each in sorted(found, key=lambda panel: not getattr(panel, "bl_parent_id", "")):
         bpy.utils.unregister_class(each)
     for each in sorted(found, key=lambda panel: bool(getattr(panel, "bl_parent_id", ""))):
-        shown = each.bl_idname.removeprefix("INTERNGS_PT_") in opened
-        each.bl_options = set(each.bl_options) - {"DEFAULT_CLOSED"} | (set() if shown else {"DEFAULT_CLOSED"})
+        folded = set() if each.bl_idname.removeprefix("INTERNGS_PT_") in opened else {"DEFAULT_CLOSED"}
+        each.bl_options = set(getattr(each, "bl_options", ())) - {"DEFAULT_CLOSED"} | folded
         bpy.utils.register_class(each)
 
 

@@ -50,6 +50,7 @@ def measure():
     def timed(*arguments):
         before = find(bpy.context.scene.interngs.job.job_id)
         shown = before.interngs_splat.step if before is not None else None
+        writing = session._arrivals.is_writing
         began, used = time.perf_counter(), time.thread_time()
         pause = original(*arguments)
         took, busy = time.perf_counter() - began, time.thread_time() - used
@@ -57,7 +58,7 @@ def measure():
         if after is not None:
             after.display_type = "BOUNDS"
         swapped = after is not None and after.interngs_splat.step != shown
-        turns.append((took, busy, swapped))
+        turns.append((took, busy, swapped, writing or swapped or session._arrivals.is_writing))
         return pause
 
     session.pump = timed
@@ -68,16 +69,19 @@ def measure():
         RESULT["error"] = state().error and state().error.details
         shown = find(bpy.context.scene.interngs.job.job_id)
         is_final = shown is not None and shown.interngs_splat.state == "FINAL"
-        return sum(swapped for _, _, swapped in turns) >= PREVIEWS or is_final or RESULT["error"]
+        return sum(swapped for _, _, swapped, _ in turns) >= PREVIEWS or is_final or RESULT["error"]
 
     yield from wait_until(enough, "previews", 500)
     assert not RESULT["error"], RESULT["error"]
-    RESULT["swap_ms"] = [round(took * 1e3, 1) for took, _, swapped in turns if swapped]
-    RESULT["swap_processor_ms"] = [round(busy * 1e3, 1) for _, busy, swapped in turns if swapped]
-    RESULT["tick_processor_ms"] = round(max(busy for _, busy, swapped in turns if not swapped) * 1e3, 2)
-    quiet = sorted(took * 1e3 for took, _, swapped in turns if not swapped)
-    RESULT["tick_ms"] = {"median": round(quiet[len(quiet) // 2], 2), "99 %": round(quiet[int(len(quiet) * 0.99)], 2),
-                         "longest": round(quiet[-1], 2), "ticks": len(quiet)}
+    RESULT["arrivals"] = sum(swapped for _, _, swapped, _ in turns)
+    RESULT["gaussians"] = addon("blender_addon.scene.splat_object").point_count(
+        find(bpy.context.scene.interngs.job.job_id).data)
+    for name, chosen in (("arriving", True), ("quiet", False)):
+        wall = sorted(took * 1e3 for took, _, _, arriving in turns if arriving == chosen)
+        busy = max(busy * 1e3 for _, busy, _, arriving in turns if arriving == chosen)
+        RESULT[name] = {"turns": len(wall), "median_ms": round(wall[len(wall) // 2], 2),
+                        "99 %_ms": round(wall[int(len(wall) * 0.99)], 2), "longest_ms": round(wall[-1], 2),
+                        "longest_processor_ms": round(busy, 2)}
 
 
 robot.play([prepare, measure], limit_s=900)

@@ -27,6 +27,8 @@ def test_the_interface_never_stands_still_while_half_a_million_gaussians_arrive(
         photos.append(tmp_path / f"photo{number}.png")
         Image.fromarray(np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8)).save(photos[-1])
     result = window("stall.py", backend, *(f"/w/{path.name}" for path in photos), files=photos)
-    # Processor time of the main thread, since other programs share the machine.
-    assert result["tick_ms"]["median"] < LONGEST_TICK_MS and result["tick_processor_ms"] < LONGEST_TICK_MS, result
-    assert max(result["swap_processor_ms"]) < LONGEST_SWAP_MS, result
+    assert result["arrivals"] >= 2 and result["gaussians"] > 400_000, result
+    # Processor time of the main thread, since other programs share the machine; docs/benchmarks.md has wall clock.
+    quiet, arriving = result["quiet"], result["arriving"]
+    assert quiet["median_ms"] < LONGEST_TICK_MS and quiet["longest_processor_ms"] < LONGEST_TICK_MS, result
+    assert arriving["longest_processor_ms"] < LONGEST_SWAP_MS, result
