@@ -54,6 +54,7 @@ _LOG = logging.getLogger(__name__)
 _ORPHAN_GRACE_S = 5.0
 _END_GRACE_S = 3.0
 _CLUSTER_POLL_S = 10.0
+_JOBS_A_PROCESS = 20
 _KILLED, _CRASHED, _BUG = -9, -1, 1
 
 
@@ -82,10 +83,12 @@ class Driver:
         self._forgetter = threading.Thread(target=self._forget, daemon=True)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
-        # One call per process: its GPU memory goes with it.
+        # On a GPU one job per process: its memory goes with it.  On CPUs a process takes several, since loading PyTorch
+        # costs seconds; a job that is killed or crashes takes its process along in any case.
+        calls = 1 if setup.gpus_per_job > 0 else _JOBS_A_PROCESS
         self._task: Any = ray.remote(
             num_cpus=setup.cpus_per_job, num_gpus=setup.gpus_per_job, memory=setup.memory_bytes_per_job or None,
-            max_retries=setup.tries - 1, max_calls=1)(run_job)
+            max_retries=setup.tries - 1, max_calls=calls)(run_job)
 
     def run(self, commands: BinaryIO) -> None:
         """Take records until the front process has gone or ends its stream."""

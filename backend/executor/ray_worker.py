@@ -67,7 +67,8 @@ class _Task:
             _LOG.exception("the result could not be handed over")
             self._send(Failed("files-unreachable", f"The result could not be written for the server: {error}.",
                               "Check the place of ray.files, and resume the job."))
-        self._control.idle.set()
+        finally:
+            self._control.idle.set()    # the process may serve another job; nothing of this one may go on
 
     def _run(self) -> Finished:
         self._files.claim(self._token)
