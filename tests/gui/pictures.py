@@ -101,7 +101,7 @@ def train():
     yield from wait_until(lambda: step() >= 90, "half of the training", 600)
     yield 6.0
     screenshot("running")
-    RESULT["step"] = step()
+    RESULT["shown_step"] = step()
     yield from wait_until(lambda: step() >= 0 and find(settings.job.job_id).interngs_splat.state == "FINAL",
                           "the result", 600)
     bpy.context.view_layer.objects.active = find(settings.job.job_id)
