@@ -221,7 +221,7 @@ def bend(module, photographs, lens, scale):
         wanted = found = np.stack([u, v], axis=-1)
         for _ in range(30):                                 # invert the lens by fixed-point steps
             found = found + (wanted - distortion.photograph_pixels(large, lens, found))
-        x, y = np.floor(found[..., 0] + 100).astype(int), np.floor(found[..., 1] + 100).astype(int)
+        x, y = (np.nan_to_num(np.floor(found[..., axis] + 100)).astype(int) for axis in (0, 1))
         picture = drawn[y.clip(0, len(drawn) - 1), x.clip(0, drawn.shape[1] - 1)]
         save_png(module, bpy.path.abspath(row.path), np.round(picture * 255).astype(np.uint8))
 
