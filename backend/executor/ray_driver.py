@@ -173,7 +173,7 @@ class Driver:
                     folder.write_preview(record.number, [payload])
                 elif isinstance(record, Finished):
                     self._fetch_result(job.work, folder, record)
-                elif isinstance(record, Exited) and end is None:
+                elif isinstance(record, Failed) or (isinstance(record, Exited) and end is None):
                     JobFiles(self._setup.files, job.work.job_id).load_state(folder.folder, ("latest", "latest.json"))
             except (InternGSError, OSError) as error:
                 _LOG.exception("files of a job could not be fetched")
