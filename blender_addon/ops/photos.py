@@ -162,7 +162,6 @@ class INTERNGS_OT_view_through(_PhotoOperator, bpy.types.Operator):
 
     bl_idname = "interngs.view_through"
     bl_label = "Look Through Its Camera"
-    bl_options: ClassVar = {"REGISTER"}
 
     @classmethod
     def poll(cls, context):

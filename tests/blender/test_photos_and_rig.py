@@ -260,6 +260,65 @@ def test_undo_brings_the_list_back(photos):
     assert len(settings().photos) == 4
 
 
+def seen():
+    """What undo must bring back: objects with their cameras' poses, and the list."""
+    scene = bpy.context.scene
+    rows = [(row.name, row.use, row.camera.name if row.camera else "", row.fixed_camera, row.depth_path)
+            for row in scene.interngs.photos]
+    objects = sorted((each.name, tuple(np.ravel(each.matrix_world))) for each in scene.objects)
+    return rows, objects, scene.camera.name if scene.camera else "", scene.interngs.active_photo
+
+
+UNDOABLE = {
+    "add_photos": lambda photos: add(photos, ["IMG_3.png"]),
+    "remove_photo": lambda _: bpy.ops.interngs.remove_photo("EXEC_DEFAULT", True),
+    "clear_photos": lambda _: bpy.ops.interngs.clear_photos("EXEC_DEFAULT", True),
+    "move_photo": lambda _: bpy.ops.interngs.move_photo("EXEC_DEFAULT", True, direction="UP"),
+    "match_cameras": lambda _: bpy.ops.interngs.match_cameras("EXEC_DEFAULT", True),
+    "release_pose": lambda _: bpy.ops.interngs.release_pose("EXEC_DEFAULT", True),
+    "import_poses": lambda photos: bpy.ops.interngs.import_poses(
+        "EXEC_DEFAULT", True, filepath=str(photos / "transforms.json")),
+    "add_rig": lambda _: bpy.ops.interngs.add_rig("EXEC_DEFAULT", True),
+    "view_through": lambda _: over_the_view(bpy.ops.interngs.view_through),
+}
+ONLY_REGISTERED = ("add_photos", "view_through")
+"""Called here without an undo step of their own, which their option UNDO makes in the interface."""
+
+
+def over_the_view(operator):
+    window = bpy.context.window_manager.windows[0]
+    area = next(each for each in window.screen.areas if each.type == "VIEW_3D")
+    with bpy.context.temp_override(window=window, area=area):
+        return operator()
+
+
+@pytest.mark.parametrize("name", UNDOABLE)
+def test_undo_and_redo_of_every_operator_of_these_panels(module, photos, name):
+    cameras = module("interngs.scene.cameras")
+    camera = cameras.Camera(np.array([[80.0, 0, 40], [0, 80, 30], [0, 0, 1]]), np.eye(4), 80, 60)
+    module("interngs.formats.transforms_json").write_transforms_json(
+        photos / "transforms.json", {"IMG_0.png": camera, "IMG_3.png": camera})
+    add(photos, ["IMG_0.png", "IMG_1.png"])
+    new_camera("IMG_0")
+    row = settings().photos[1]
+    row.camera, row.fixed_camera, row.depth_path = new_camera("other"), "{}", "depth.npy"
+    settings().active_photo = 1
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.ed.undo_push(message="start")
+    before = seen()
+    assert UNDOABLE[name](photos) == {"FINISHED"}
+    if name in ONLY_REGISTERED:
+        assert "UNDO" in getattr(bpy.types, f"INTERNGS_OT_{name}").bl_options
+        bpy.ops.ed.undo_push(message=name)
+    bpy.context.view_layer.update()
+    after = seen()
+    assert after != before
+    bpy.ops.ed.undo()
+    assert seen() == before
+    bpy.ops.ed.redo()
+    assert seen() == after
+
+
 def test_every_operator_has_a_tooltip_and_a_label(module):
     found = [each for each in dir(bpy.ops.interngs) if not each.startswith("_")]
     assert len(found) >= 25
