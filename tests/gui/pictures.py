@@ -114,13 +114,10 @@ def train():
 
 def finish():
     blend, photos = TOLD
-    bpy.ops.wm.open_mainfile(filepath=blend)
+    bpy.ops.wm.open_mainfile(filepath=blend, load_ui=False)     # its panels were folded otherwise
     yield 3.0
-    view3d()[1].spaces.active.show_region_ui = True
-    yield 1.5
-    robot.show_tab()
-    tidy_view()
     settings, window = scene().interngs, bpy.context.window_manager.interngs_finish
+    look_through(next(row.camera for row in settings.photos if row.name == "05"), back=0.15)
     for row in settings.photos:
         row.path = str(Path(photos) / Path(bpy.path.abspath(row.path)).name)
     splat = next(each for each in bpy.data.objects if each.interngs_splat.is_splat)
