@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,22 @@ def test_missing_gpus_are_told_with_a_remedy(monkeypatch):
     with pytest.raises(InputError) as caught:
         check_ranks(4, "cuda")
     assert caught.value.code == "too-few-gpus" and "--gpus 1" in caught.value.remedy
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C reaches a process group on POSIX only")
+def test_ctrl_c_stops_all_after_a_checkpoint(tmp_path, wall_folder):
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "interngs.cli", "reconstruct", str(wall_folder()), "-o", str(out), "--device", "cpu",
+         "--gpus", "2", "--steps", "100000", "--pseudo-views", "2", "--depth-prior", "none", "--threads", "1"], cwd=ROOT,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    deadline_s = time.monotonic() + 200
+    while not (out / "work" / "prepared.npz").exists():
+        assert process.poll() is None and time.monotonic() < deadline_s
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=100)
+    assert process.returncode == 130, told
+    assert "--gpus 2" in told and "Traceback" not in told, told
+    assert not json.loads((out / "report.json").read_text())["complete"]
+    assert list((out / "work" / "checkpoints").iterdir())
