@@ -17,7 +17,7 @@ from ..errors import InputError, InternGSError
 from ..optimise.ranks import RankLost, Ranks
 from .reconstruct import parse_reconstruct, reconstruct_here
 
-ENDED_SOON_S = 20.0
+ENDED_SOON_S = 5.0
 
 
 def main(arguments: list[str]) -> int:
@@ -31,6 +31,8 @@ def main(arguments: list[str]) -> int:
     ranks = Ranks.join(on_gpu)
     try:
         if not ranks.is_first:
+            # All get a Ctrl-C; while the first one prepares, it alone stops.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             ranks.wait()
         reconstruct_here(options, Console(stderr=True, quiet=not ranks.is_first), ranks)
         ranks.leave()

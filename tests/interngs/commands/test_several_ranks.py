@@ -65,10 +65,11 @@ def test_missing_gpus_are_told_with_a_remedy(monkeypatch):
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C reaches a process group on POSIX only")
 def test_ctrl_c_stops_all_after_a_checkpoint(tmp_path, wall_folder):
     out = tmp_path / "out"
+    arguments = [str(wall_folder()), "-o", str(out), "--device", "cpu", "--gpus", "2", "--steps", "100000",
+                 "--pseudo-views", "2", "--depth-prior", "none", "--threads", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "interngs.cli", "reconstruct", str(wall_folder()), "-o", str(out), "--device", "cpu",
-         "--gpus", "2", "--steps", "100000", "--pseudo-views", "2", "--depth-prior", "none", "--threads", "1"], cwd=ROOT,
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        [sys.executable, "-m", "interngs.cli", "reconstruct", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)})
     deadline_s = time.monotonic() + 200
     while not (out / "work" / "prepared.npz").exists():
         assert process.poll() is None and time.monotonic() < deadline_s
