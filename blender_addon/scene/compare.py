@@ -7,8 +7,8 @@ import bpy
 
 from .photographs import photo_path
 
-HIDDEN_BACKGROUND = "interngs_background_hidden"
-"""Custom property of camera data whose background photograph is hidden while it is compared with."""
+HIDDEN = {"show_background_images": "interngs_background_hidden", "show_passepartout": "interngs_passepartout_hidden"}
+"""What camera data shows over the splat, and the custom property that says it is hidden while it is compared with."""
 
 
 def comparable_rows(scene: bpy.types.Scene) -> list[bpy.types.PropertyGroup]:
@@ -32,19 +32,21 @@ def photograph_image(row: bpy.types.PropertyGroup) -> bpy.types.Image | None:
 
 
 def show_row(scene: bpy.types.Scene, row: bpy.types.PropertyGroup) -> None:
-    """Make a photograph's camera the scene's, load its picture, and hide it behind the camera."""
+    """Make a photograph's camera the scene's, load its picture, and hide what the camera shows over the splat."""
     restore_backgrounds()
     scene.camera = row.camera
     if photograph_image(row) is None:
         bpy.data.images.load(str(photo_path(row)), check_existing=True)
-    if row.camera.data.show_background_images:
-        row.camera.data.show_background_images = False
-        row.camera.data[HIDDEN_BACKGROUND] = True
+    for shown, hidden in HIDDEN.items():
+        if getattr(row.camera.data, shown):
+            setattr(row.camera.data, shown, False)
+            row.camera.data[hidden] = True
 
 
 def restore_backgrounds() -> None:
-    """Show the background photographs again that ``show_row`` hid."""
+    """Show again what ``show_row`` hid."""
     for data in bpy.data.cameras:
-        if data.get(HIDDEN_BACKGROUND):
-            data.show_background_images = True
-            del data[HIDDEN_BACKGROUND]
+        for shown, hidden in HIDDEN.items():
+            if data.get(hidden):
+                setattr(data, shown, True)
+                del data[hidden]

@@ -162,7 +162,8 @@ def test_stepping_through_the_photographs(photographs):
     for step in (0, 1, 1, 1, -1):
         assert bpy.ops.interngs.compare("EXEC_DEFAULT", True, step=step) == {"FINISHED"}
         seen.append(bpy.context.scene.camera.name)
-        assert bpy.data.objects["view 1"].data.show_background_images == (seen[-1] != "view 1")
+        data = bpy.data.objects["view 1"].data
+        assert data.show_background_images == data.show_passepartout == (seen[-1] != "view 1")
     assert seen == ["view 0", "view 1", "view 2", "view 0", "view 2"] and window.compare
     assert "view 2.png" in bpy.data.images
     bpy.ops.ed.undo()
@@ -172,6 +173,7 @@ def test_stepping_through_the_photographs(photographs):
     bpy.ops.interngs.compare(step=-1)
     bpy.ops.interngs.end_compare()
     assert not window.compare and bpy.data.objects["view 1"].data.show_background_images
+    assert all(row.camera.data.show_passepartout and not row.camera.data.keys() for row in photographs)
 
 
 def test_the_report_page_measures_what_is_there(photographs, tmp_path):
