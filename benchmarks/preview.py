@@ -145,7 +145,9 @@ def measure_view(clock: Clock, count: int, frames: int) -> None:
             time.sleep(0.002)
 
     def work() -> None:
-        clock.run("read attributes", lambda: contents.picture(1, view(0), [made]))
+        clock.run("read attributes, each turn", lambda: contents.picture(1, view(0), [made]))
+        while contents.is_reading:
+            clock.run("read attributes, each turn", contents.read_on)
         settle()
         clock.run("upload Gaussians", lambda: contents.picture(1, view(0), [made]))
         for number in range(1, frames):

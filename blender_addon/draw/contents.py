@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The splat objects of the open file as the GPU has them: read here, packed and sorted in the worker's thread."""
+"""The splat objects of the open file as the GPU has them: read a little at a time, packed and sorted in a thread."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..scene.splat_arrays import BASE, SH_PREFIX
-from ..scene.splat_object import point_count, read_attribute
+from ..scene.splat_object import is_splat, point_count, read_attribute
 from ..session.worker import NewestWorker
 from .packing import COEFFICIENTS, PackedSplat, join, pack
 from .painter import Picture, texture
@@ -20,6 +21,9 @@ from .sort import Order, back_to_front
 
 SAME_VIEW = 1e-4
 """Relative change of the viewing direction, or of the objects' depths to each other, below which an order is kept."""
+
+READ_S = 0.004
+"""Time for reading attributes in one turn; of each object that changed, one is read in any case."""
 
 Matrix = NDArray[np.float32]
 
@@ -33,6 +37,29 @@ class _Member:
     arrays: list[NDArray[np.float32]] | None
     packed: PackedSplat | None = None
     stale: bool = False
+
+
+@dataclass(eq=False)
+class _Reading:
+    """An object's attributes on their way from Blender; known to be stale when they change meanwhile."""
+
+    data_id: int
+    count: int
+    left: list[str]
+    arrays: list[NDArray[np.float32]] = field(default_factory=list)
+    stale: bool = False
+
+    def go_on(self, data: Any, until: float) -> bool:
+        """Read until ``until`` (``time.perf_counter``), at least one attribute; whether all are read."""
+        while self.left and not self.stale:
+            name = self.left.pop(0)
+            if name not in data.attributes:
+                self.stale = True
+                break
+            self.arrays.append(read_attribute(data, name))
+            if time.perf_counter() >= until:
+                break
+        return not self.left and not self.stale
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +103,8 @@ class SplatContents:
     def __init__(self, worker: NewestWorker) -> None:
         self._worker = worker
         self._members: dict[int, _Member] = {}
+        self._readings: dict[int, _Reading] = {}
+        self._read_since = False
         self._contents = _Contents()
         self._views: dict[int, _View] = {}
         self._objects = 0
@@ -86,8 +115,18 @@ class SplatContents:
 
     def mark_stale(self, data_id: int | None = None) -> None:
         """Read the Gaussians of a data-block (or of all) again at the next picture."""
-        for member in self._members.values():
-            member.stale |= data_id is None or member.data_id == data_id
+        for each in (*self._members.values(), *self._readings.values()):
+            each.stale |= data_id is None or each.data_id == data_id
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is being read, packed or sorted, and nothing of it waits to be taken."""
+        return not self._readings and not self._worker.is_busy and not self._worker.has_news
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether ``read_on`` has something to do."""
+        return bool(self._readings)
 
     def keep_views(self, keys: set[int]) -> None:
         """Forget the views that are gone."""
@@ -106,12 +145,13 @@ class SplatContents:
         if not splats:
             self._views.pop(key, None)
             if not self._views:
-                self._members, self._contents = {}, _Contents()  # nothing is shown: free the GPU's memory
+                # nothing is shown: free the GPU's memory
+                self._members, self._readings, self._contents = {}, {}, _Contents()
             return None
         by_id = {each.session_uid: each for each in splats}
         mine = self._views.setdefault(key, _View(view))
         mine.matrix, mine.ids = view, frozenset(by_id)
-        self._pack_if_changed(by_id)
+        self._read_if_changed(by_id)
         contents = self._contents
         if not contents.ids:
             return None
@@ -122,27 +162,55 @@ class SplatContents:
             return None
         return Picture(contents.splats, contents.harmonics, mine.order, mine.count, views, shown, mine.near, mine.far)
 
-    # ---- packing -----------------------------------------------------------------------------------------------------
+    # ---- reading -----------------------------------------------------------------------------------------------------
 
-    def _pack_if_changed(self, here: dict[int, bpy.types.Object]) -> None:
-        changed = False
+    def _read_if_changed(self, here: dict[int, bpy.types.Object]) -> None:
         for each, splat in here.items():
             member = self._members.get(each)
             if (member is None or member.stale or member.data_id != splat.data.session_uid
-                    or member.count != point_count(splat.data)) and not _is_locked(splat):
-                self._members[each] = _read(splat)
-                changed = True
-        if not changed and len(bpy.data.objects) != self._objects:
+                    or member.count != point_count(splat.data)) and each not in self._readings:
+                self._begin(each, splat)
+        if self._readings:
+            self.read_on(here.values())
+        elif len(bpy.data.objects) != self._objects:
             self._objects = len(bpy.data.objects)
-            changed = not self._members.keys() <= {each.session_uid for each in bpy.data.objects}
-        if changed:
+            if not self._members.keys() <= {each.session_uid for each in bpy.data.objects}:
+                self._pack()
+
+    def _begin(self, key: int, splat: bpy.types.Object) -> None:
+        if not _is_locked(splat):
+            names = ["position", "scale", "rotation", BASE, *_band_names(splat.data)]
+            self._readings[key] = _Reading(splat.data.session_uid, point_count(splat.data), names)
+
+    def read_on(self, objects: Iterable[bpy.types.Object] | None = None) -> None:
+        """One turn of reading what changed, of ``objects`` or of all; the last turn orders the packing."""
+        until = time.perf_counter() + READ_S
+        here = {each.session_uid: each for each in (bpy.data.objects if objects is None else objects)}
+        if objects is None:
+            self._readings = {each: reading for each, reading in self._readings.items() if each in here}
+        for each in [each for each in self._readings if each in here]:
+            splat, reading = here[each], self._readings.pop(each)
+            if not is_splat(splat) or _is_locked(splat):
+                continue
+            if reading.stale or (reading.data_id, reading.count) != (splat.data.session_uid, point_count(splat.data)):
+                self._begin(each, splat)
+                reading = self._readings.pop(each)
+            if reading.go_on(splat.data, until):
+                self._members[each] = _Member(reading.data_id, reading.count, reading.arrays)
+                self._read_since = True
+            else:
+                self._readings[each] = reading
+        if self._read_since and not self._readings:
+            self._read_since = False
             self._pack()
+
+    # ---- packing -----------------------------------------------------------------------------------------------------
 
     def _pack(self) -> None:
         """Let the worker join what the views show; what was packed before is not packed again."""
         wanted = frozenset[int]().union(*(view.ids for view in self._views.values()))
         by_id = {each.session_uid: each for each in bpy.data.objects if each.session_uid in wanted}
-        self._members = {each: member for each, member in self._members.items() if each in by_id}
+        self._members = {each: self._members[each] for each in sorted(self._members) if each in by_id}
         ids, members = tuple(self._members), list(self._members.values())
         jobs = [(member, member.arrays, member.packed) for member in members]
         views = {}
@@ -204,13 +272,6 @@ def _is_same_view(before: Matrix, now: Matrix) -> bool:
         return scaled
 
     return bool(np.allclose(comparable(before), comparable(now), rtol=SAME_VIEW, atol=SAME_VIEW))
-
-
-def _read(splat: bpy.types.Object) -> _Member:
-    """An object's attributes as they are now; what changes later makes the member stale."""
-    names = ["position", "scale", "rotation", BASE, *_band_names(splat.data)]
-    return _Member(splat.data.session_uid, point_count(splat.data),
-                   [read_attribute(splat.data, name) for name in names])
 
 
 def _matrix(splat: bpy.types.Object | None) -> NDArray[np.float64]:

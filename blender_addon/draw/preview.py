@@ -91,13 +91,16 @@ class Preview:
         self._painter.paint(picture, np.array(region.window_matrix, np.float32), size, depth, look)
 
     def _check_soon(self) -> None:
-        if (self._worker.is_busy or self._worker.has_news) and not bpy.app.timers.is_registered(self._timer):
+        if not self.contents.is_settled and not bpy.app.timers.is_registered(self._timer):
             bpy.app.timers.register(self._timer, first_interval=CHECK_S, persistent=True)
 
     def _check(self) -> float | None:
+        """Between two drawings: go on reading, and draw once something is ready."""
+        if self.contents.is_reading:
+            self.contents.read_on()
         if self._worker.has_news:
             redraw_views()
-        return CHECK_S if self._worker.is_busy or self._worker.has_news else None
+        return None if self.contents.is_settled else CHECK_S
 
 
 def redraw_views() -> None:

@@ -208,7 +208,7 @@ def finished_picture(contents, view, splats, timeout_s=30.0):
     until = time.monotonic() + timeout_s
     while True:
         picture = contents.picture(1, np.float32(view), splats)
-        if picture is not None and not contents._worker.is_busy and not contents._worker.has_news:
+        if picture is not None and contents.is_settled:
             return contents.picture(1, np.float32(view), splats)
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -290,6 +290,42 @@ def test_only_what_changed_is_read_again_and_sorted_again(module, with_gpu, cont
         assert again.count == 700 and "pack" in put and isinstance(again.splats, gpu.types.GPUTexture)
 
     with_gpu(work)
+
+
+def test_many_attributes_are_read_over_several_turns(module, with_gpu, contents, monkeypatch):
+    monkeypatch.setattr(module("blender_addon.draw.contents"), "READ_S", 0.0)
+    arrays, objects = module("blender_addon.scene.splat_arrays"), module("blender_addon.scene.splat_object")
+    one, two = new_splat(module, some_gaussians(module, 500)), new_splat(module, some_gaussians(module, 300, 0))
+    view = np.array(Matrix.Translation((0, 0, -5)), np.float32)
+
+    def work():
+        turns = 0
+        assert contents.picture(1, view, [one, two]) is None and contents.is_reading
+        while contents.is_reading:
+            turns += 1
+            if turns == 3:      # it changes while it is being read: its count, then its values alone
+                objects.update(two, arrays.splat_arrays(some_gaussians(module, 200, 0, 1), True))
+            if turns == 5:
+                objects.update(two, arrays.splat_arrays(some_gaussians(module, 200, 0, 2), True))
+                contents.mark_stale(two.data.session_uid)
+            contents.read_on()
+        assert turns >= 4
+        assert finished_picture(contents, view, [one, two]).count == 700
+        positions = np.concatenate(contents._contents.positions)
+        np.testing.assert_array_equal(positions[-200:], some_gaussians(module, 200, 0, 2).means)
+
+    with_gpu(work)
+
+
+def test_what_goes_while_it_is_read_is_forgotten(module, contents, monkeypatch):
+    monkeypatch.setattr(module("blender_addon.draw.contents"), "READ_S", 0.0)
+    made, other = new_splat(module, some_gaussians(module, 500)), new_splat(module, some_gaussians(module, 50))
+    contents.picture(1, np.eye(4, dtype=np.float32), [made, other])
+    assert contents.is_reading
+    other.data.attributes.remove(other.data.attributes["scale"])
+    bpy.data.objects.remove(made)
+    contents.read_on()
+    assert not contents.is_reading
 
 
 def test_deleted_undone_and_reloaded_objects(module, with_gpu, contents, tmp_path):

@@ -65,7 +65,7 @@ def look_through(camera, back=0.0):
 def drawn():
     preview = addon("blender_addon.draw.preview").preview()
     yield 2.0
-    yield from wait_until(lambda: not preview._worker.is_busy and not preview._worker.has_news, "drawing", 200)
+    yield from wait_until(lambda: preview.contents.is_settled, "drawing", 200)
     yield 4.0
 
 

@@ -46,8 +46,7 @@ def view_pixels():
 
 def drawn():
     """Whether packing and sorting are done and drawn."""
-    preview = addon("blender_addon.draw.preview").preview()
-    return not preview._worker.is_busy and not preview._worker.has_news
+    return addon("blender_addon.draw.preview").preview().contents.is_settled
 
 
 def settled():
