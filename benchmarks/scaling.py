@@ -29,8 +29,8 @@ STEPS = 4
 GAUSSIANS = (50_000, 100_000, 200_000, 400_000)
 SIDES = ((320, 240), (640, 480), (1280, 960))
 VIEWS = (3, 6, 12, 25, 50, 100)
-VIEW_PX = (256, 192)
-IN_MEMORY_BYTES = 8 << 20
+VIEW_PX = (128, 96)
+IN_MEMORY_BYTES = 1 << 20
 """In ``views``: pixels past this go to the mapped file, as past a gigabyte in earnest."""
 
 
@@ -111,7 +111,7 @@ def whole_run(views: int) -> dict[str, float]:
     config = preset_config("draft")
     config = replace(config, depth_prior="none", threads=2, optimise=replace(config.optimise, steps=STEPS * 10))
     spent, memory = {}, {}
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         pixels = pixel_file.PixelFile(Path(folder))
         capture = room_capture(views, *VIEW_PX)
         capture = replace(capture, views=tuple(map(pixels.keep_view, capture.views)))
@@ -144,13 +144,15 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 
 def table(title: str, x: Sequence[float], calls: Sequence[str]) -> None:
     """Measure and print one curve, its powers, and the slope of memory."""
-    rows = [measure(call) for call in calls]
-    names = list(rows[0])
-    print(f"| {title} | " + " | ".join(name.replace("bytes", "memory, MB") for name in names) + " |")
-    print("|---" * (len(names) + 1) + "|")
-    for value, row in zip(x, rows, strict=True):
-        cells = [f"{row[name] / 1e6:.0f}" if name.endswith("bytes") else f"{row[name]:.3f}" for name in names]
-        print(f"| {value:,} | " + " | ".join(cells) + " |")
+    rows: list[dict[str, float]] = []
+    for value, call in zip(x, calls, strict=True):
+        rows.append(measure(call))
+        names = list(rows[0])
+        if len(rows) == 1:
+            print(f"| {title} | " + " | ".join(name.replace("bytes", "memory, MB") for name in names) + " |")
+            print("|---" * (len(names) + 1) + "|")
+        cells = [f"{rows[-1][name] / 1e6:.0f}" if name.endswith("bytes") else f"{rows[-1][name]:.3f}" for name in names]
+        print(f"| {value:,} | " + " | ".join(cells) + " |", flush=True)
     powers = [f"{name.replace('bytes', 'memory')} ~ x^{exponent(x, [max(row[name], 1e-9) for row in rows]):.2f}"
               for name in names]
     slopes = [f"{np.polyfit(x, [row[name] for row in rows], 1)[0]:.3g} more {name} for each" for name in names]

@@ -16,6 +16,10 @@ WITNESSES = 12
 """With so many other views or fewer every view is compared with every other; beyond, with so many that see the same."""
 
 
+SAME_WAY = 0.5
+"""Cosine of the angle between two views above which they look the same way."""
+
+
 def witnesses(cameras: Sequence[Camera], ranges: Sequence[DepthRange], limit: int = WITNESSES) -> list[list[int]]:
     """For each view the others that may speak of it: all of them, or the ``limit`` that see most of the same."""
     count = len(cameras)
@@ -34,11 +38,25 @@ def witnesses_of_depths(cameras: Sequence[Camera], depths: Sequence[NDArray[np.f
 
 
 def pairs_by_pose(cameras: Sequence[Camera], limit: int = WITNESSES) -> list[tuple[int, int]]:
-    """Pairs (first < second) of views worth matching when nothing but the poses is known: all of a small capture."""
-    ranges = [range_of_rig(view, list(cameras)) for view in range(len(cameras))] if len(cameras) > limit + 1 else []
-    found = {(min(view, other), max(view, other))
-             for view, others in enumerate(witnesses(cameras, ranges, limit)) for other in others}
-    return sorted(found)
+    """Pairs (first < second) of views worth matching when nothing but the poses is known: all of a small capture.
+
+    In a large one half of a view's partners see most of the same at a guessed depth, and half, in case the guess is far
+    off (along a walk, say), stand nearest to it and look the same way.
+    """
+    if len(cameras) <= limit + 1:
+        partners = witnesses(cameras, [], limit)
+    else:
+        ranges = [range_of_rig(view, list(cameras)) for view in range(len(cameras))]
+        partners = [seen + _nearest(view, cameras, limit // 2)
+                    for view, seen in enumerate(witnesses(cameras, ranges, limit // 2))]
+    return sorted({(min(view, other), max(view, other)) for view, others in enumerate(partners) for other in others})
+
+
+def _nearest(view: int, cameras: Sequence[Camera], limit: int) -> list[int]:
+    """The ``limit`` nearest views that look the same way."""
+    others = [other for other, camera in enumerate(cameras)
+              if other != view and float(camera.forward @ cameras[view].forward) > SAME_WAY]
+    return sorted(others, key=lambda other: float(np.linalg.norm(cameras[other].centre - cameras[view].centre)))[:limit]
 
 
 def _spanned(view: int, cameras: list[Camera], depth: NDArray[np.floating]) -> DepthRange:
