@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How time and memory grow with Gaussians, pixels and views on the CPU: one process per point, and the power law.
 
-    python benchmarks/scaling.py [gaussians] [pixels] [views [NUMBER ...]]
+    python benchmarks/scaling.py [gaussians] [pixels] [views [NUMBER ...]] [large]
 
 Times are processor seconds over all threads, so that other programs of the machine do not count.  Memory of whole runs
 is what belongs to the process alone; pages of mapped files, which the system takes back when it needs them, are not in.
@@ -30,6 +30,8 @@ GAUSSIANS = (50_000, 100_000, 200_000, 400_000)
 SIDES = ((320, 240), (640, 480), (1280, 960))
 VIEWS = (3, 6, 12, 25, 50, 100)
 VIEW_PX = (128, 96)
+LARGE = (25, 50, 100, 200)
+LARGE_PX = (1920, 1080)
 IN_MEMORY_BYTES = 1 << 20
 """In ``views``: pixels past this go to the mapped file, as past a gigabyte in earnest."""
 
@@ -71,6 +73,37 @@ def training_step(gaussians: int, width: int, height: int) -> dict[str, float]:
         optimiser.zero_grad()
         times.append(time.process_time() - began)
     return {"seconds": float(np.median(times[1:])), "bytes": float(peak_bytes() - before)}
+
+
+def one_round(views: int) -> dict[str, float]:
+    """Seconds and own memory of keeping so many views of two megapixels, and of taking each of them once to train."""
+    import torch  # noqa: PLC0415
+
+    from interngs.geometry.prior import Geometry, ViewGeometry  # noqa: PLC0415
+    from interngs.images.pixel_file import PixelFile  # noqa: PLC0415
+    from interngs.optimise.training_views import TrainingViews  # noqa: PLC0415
+    from interngs.scene.cameras import Camera  # noqa: PLC0415
+    from interngs.scene.capture import Capture, View  # noqa: PLC0415
+
+    width, height = LARGE_PX
+    camera = Camera(np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]]), np.eye(4), width, height)
+    image = np.random.default_rng(0).random((height, width, 3)).astype(np.float32)
+    depth, confidence = np.full((height, width), 3.0, np.float32), np.full((height, width), 6.0, np.float32)
+    base, watch, found = OwnMemory.now_bytes(), OwnMemory(), {}
+    with tempfile.TemporaryDirectory() as folder:
+        pixels, began = PixelFile(Path(folder)), time.process_time()
+        capture = Capture(tuple(pixels.keep_view(View(str(k), image.copy(), camera)) for k in range(views)))
+        geometry = Geometry(tuple(ViewGeometry(camera, pixels.keep(depth.copy()), pixels.keep(confidence.copy()))
+                                  for _ in range(views)), "made for a benchmark")
+        found["seconds to keep a view"] = (time.process_time() - began) / views
+        found["keeping bytes"] = float(watch.take_peak() - base)
+        training, began = TrainingViews(capture, geometry, torch.device("cpu")), time.process_time()
+        for index in range(views):
+            training.expect((index + 1) % views)
+            training[index].image.sum()
+        found["seconds to take a view"] = (time.process_time() - began) / views
+        found["training bytes"] = float(watch.take_peak() - base)
+    return found
 
 
 class OwnMemory:
@@ -163,7 +196,7 @@ def table(title: str, x: Sequence[float], calls: Sequence[str]) -> None:
 def main() -> None:
     """Measure the curves named on the command line, or all; with ``--point`` one point of one."""
     if sys.argv[1:2] == ["--point"]:
-        function = {"step": training_step, "run": whole_run}[sys.argv[2]]
+        function = {"step": training_step, "run": whole_run, "round": one_round}[sys.argv[2]]
         print(json.dumps(function(*map(int, sys.argv[3:]))))
         return
     wanted = sys.argv[1:] or ["gaussians", "pixels", "views"]
@@ -174,6 +207,8 @@ def main() -> None:
         table("pixels with 100 k Gaussians", [w * h for w, h in SIDES], [f"step 100000 {w} {h}" for w, h in SIDES])
     if "views" in wanted:
         table("views of {} x {}".format(*VIEW_PX), numbers, [f"run {views}" for views in numbers])
+    if "large" in wanted:
+        table("views of {} x {}".format(*LARGE_PX), LARGE, [f"round {views}" for views in LARGE])
 
 
 if __name__ == "__main__":
