@@ -184,6 +184,7 @@ class Lifecycle:
         self.previews.pop(job.job_id, None)
         folder = self._store.folders.job(job.job_id)
         self._after_commit(lambda: shutil.rmtree(folder, ignore_errors=True))
+        self._after_commit(lambda: self._streams.end(job.job_id))
         self._forget_elsewhere(job.job_id)
         return job
 

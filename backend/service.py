@@ -137,7 +137,7 @@ class Service:
             ServiceError: the store is in use, too new, or its disk is full.
         """
         self.store = Store.open(self.config.store)
-        self.streams = Streams(self.send, self.store.events)
+        self.streams = Streams(self.send, self.store.events, self.config.limits.jobs_kept)
         self.lifecycle = Lifecycle(self.store, self.config, self.streams, self._after_commit.append)
         with self.store.batch():
             self.server_id = self.store.server_id()

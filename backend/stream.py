@@ -15,7 +15,6 @@ from .session import Session
 SLOTS_PER_PING = 32
 """Newest-wins pushes between two signs of life of a client.  A client pings only after it had the answer to its last
 ping, which stands behind everything pushed before: so this bounds what waits for a slow reader."""
-ATTACHMENTS_PER_SESSION = 64
 
 Send = Callable[[Session, Message], None]
 ReadEvents = Callable[[str, int, int], list[JobEvent]]
@@ -37,15 +36,16 @@ class _Flow:
 class Streams:
     """All attachments; in the service's thread."""
 
-    def __init__(self, send: Send, read_events: ReadEvents) -> None:
-        self._send, self._read_events = send, read_events
+    def __init__(self, send: Send, read_events: ReadEvents, most_jobs: int) -> None:
+        """``most_jobs``: how many jobs a client may have, and so watch."""
+        self._send, self._read_events, self._most_jobs = send, read_events, most_jobs
         self._flows: dict[Session, _Flow] = {}
         self._watchers: dict[str, set[Session]] = {}
 
     def attach(self, session: Session, job_id: str, after_seq: int) -> bool:
         """Attach a session to a job; events follow with ``catch_up``.  False when it has too many."""
         flow = self._flows.setdefault(session, _Flow())
-        if len(flow.jobs) >= ATTACHMENTS_PER_SESSION and job_id not in flow.jobs:
+        if len(flow.jobs) >= self._most_jobs and job_id not in flow.jobs:
             return False
         flow.jobs[job_id] = _Attachment(after_seq, after_seq)
         self._watchers.setdefault(job_id, set()).add(session)
@@ -63,6 +63,11 @@ class Streams:
         flow = self._flows.pop(session, _Flow())
         for job_id in flow.jobs:
             self._forget(session, job_id)
+
+    def end(self, job_id: str) -> None:
+        """A job is no more: nobody is attached to it.  What was put for its watchers before is still sent."""
+        for session in self._watchers.pop(job_id, ()):
+            self._flows[session].jobs.pop(job_id, None)
 
     def _forget(self, session: Session, job_id: str) -> None:
         watchers = self._watchers.get(job_id)

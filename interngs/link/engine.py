@@ -298,6 +298,8 @@ class Engine:
                 self.watches.on_gone(watch.job_id)
             if failed is not None:
                 failed(error)
+            elif error.code not in ("unknown-job", CLOSED.code):
+                _LOG.warning("job %s is not watched: %s", watch.job_id[:8], error.cause)
 
         self.request(Attach(watch.job_id, watch.last_seq), on_attached, on_failed)
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 import pytest
 
 from backend.session import Session
-from backend.stream import ATTACHMENTS_PER_SESSION, SLOTS_PER_PING, Streams
+from backend.stream import SLOTS_PER_PING, Streams
 from interngs.wire.limits import EVENT_WINDOW
 from interngs.wire.messages import EventPush, PreviewPush, ProgressPush
 from interngs.wire.records import JobEvent, PreviewInfo, ProgressInfo
 
 JOB = "ab" * 16
+MOST_JOBS = 20
 
 
 class Recorded:
@@ -20,7 +21,7 @@ class Recorded:
     def __init__(self) -> None:
         self.events: list[JobEvent] = []
         self.sent: list[tuple[Session, object]] = []
-        self.streams = Streams(lambda session, message: self.sent.append((session, message)), self._read)
+        self.streams = Streams(lambda session, message: self.sent.append((session, message)), self._read, MOST_JOBS)
 
     def _read(self, job_id: str, after_seq: int, most: int) -> list[JobEvent]:
         return [event for event in self.events if event.seq > after_seq][:most]
@@ -99,9 +100,16 @@ def test_who_left_is_told_nothing(recorded, session):
 
 
 def test_attachments_have_a_bound(recorded, session):
-    for number in range(ATTACHMENTS_PER_SESSION):
+    for number in range(MOST_JOBS):
         assert recorded.streams.attach(session, f"{number:032x}", 0)
     assert not recorded.streams.attach(session, JOB, 0)
     assert recorded.streams.attach(session, f"{0:032x}", 0)
     recorded.streams.detach(session, f"{0:032x}")
     assert recorded.streams.attach(session, JOB, 0)
+
+
+def test_a_job_that_is_no_more_takes_no_place(recorded, session):
+    for number in range(3 * MOST_JOBS):
+        assert recorded.streams.attach(session, f"{number:032x}", 0)
+        recorded.streams.end(f"{number:032x}")
+        assert not recorded.streams.is_watched(f"{number:032x}")
