@@ -62,7 +62,7 @@ def test_missing_gpus_are_told_with_a_remedy(monkeypatch):
     assert caught.value.code == "too-few-gpus" and "--gpus 1" in caught.value.remedy
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C reaches a process group on POSIX only")
+@pytest.mark.skipif(os.name != "posix", reason="only on POSIX: signals")
 def test_ctrl_c_stops_all_after_a_checkpoint(tmp_path, wall_folder):
     out = tmp_path / "out"
     arguments = [str(wall_folder()), "-o", str(out), "--device", "cpu", "--gpus", "2", "--steps", "100000",

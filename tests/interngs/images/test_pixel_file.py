@@ -47,7 +47,7 @@ def test_an_array_larger_than_a_piece_gets_one_of_its_size(tmp_path):
     assert pixels.keep(np.ones(3, np.float32)).sum() == 3.0
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="space is reserved on POSIX only")
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="only on POSIX: space is reserved")
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
     def full(descriptor, start, size):
         raise OSError(errno.ENOSPC, "No space left on device")
