@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(torch.cuda.device_count() < 2 or importlib.util.find_spec("gsplat") is None,
-                       reason="needs two NVIDIA GPUs with gsplat"),
+                       reason="needs an NVIDIA GPU with gsplat, and a second one"),
 ]
 
 
