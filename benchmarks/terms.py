@@ -242,11 +242,11 @@ def main() -> None:
     config = replace(preset_config(options.preset), device="cpu", threads=options.threads)
     if options.max_side_px is not None:
         config = replace(config, max_side_px=options.max_side_px)
+    # Views nobody took begin after a tenth of the steps otherwise, and few steps would not meet them.
+    config = replace(config, optimise=replace(config.optimise, warp_start=0.0))
     setting, seconds = prepared(options, config)
     times = step_times(setting.trainer, options.steps)
-    # Pseudo views begin after the first tenth of the steps.
-    begun = round(config.optimise.warp_start * config.optimise.steps)
-    step_ms = 1000 * float(np.median(times[min(begun, len(times) // 2):]))
+    step_ms = 1000 * float(np.median(times[len(times) // 2:]))
     rows = [*photograph_rows(setting, config), *pseudo_rows(setting), *parameter_rows(setting)]
     rows.append(("the rest (order of views, PSNR on the way, events)", step_ms - sum(value for _, value in rows)))
     height, width = setting.capture.views[0].image.shape[:2]
