@@ -19,6 +19,7 @@ from .depth_range import DepthRange
 from .inverse_depth_planes import choose_planes
 from .matching_cost import COST_SCALE, SweptView, cost_volume
 from .neighbours import witnesses
+from .peaks import flatten_peaks
 
 LEVELS = ((0.5, 3), (1.0, 1))
 """(scale of the working size, sweeps at that scale)."""
@@ -74,7 +75,9 @@ def sweep_views(views: list[View], gains: NDArray[np.float32], ranges: list[Dept
                 found.append(_sweep_view(scaled[k], [scaled[s] for s in sources[k]], planes[k], threads))
                 report_sweep()
             agreements = check_views(cameras, [depth for depth, _ in found], others)
-    return [SweptDepth(depth, cost, len(planes[k]), agreements[k]) for k, (depth, cost) in enumerate(found)]
+    depths = [flatten_peaks(depth, agreements[k].confirmed, scaled[k].image) for k, (depth, _) in enumerate(found)]
+    agreements = check_views(cameras, depths, others)
+    return [SweptDepth(depths[k], cost, len(planes[k]), agreements[k]) for k, (_, cost) in enumerate(found)]
 
 
 class _ScaledViews:
