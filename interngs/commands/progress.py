@@ -20,9 +20,10 @@ STAGE_NAMES = {"upload": "Sending photographs", "load": "Reading photographs", "
 
 
 class Interrupt:
-    """Ctrl-C once asks the run to stop after a checkpoint; a second one stops at once."""
+    """Ctrl-C, or a scheduler's SIGTERM, asks the run to stop after a checkpoint; a second one stops at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)) -> None:
+        self._signals = signals
         self._asked = threading.Event()
 
     def asked(self) -> bool:
@@ -31,7 +32,7 @@ class Interrupt:
 
     @contextmanager
     def listening(self) -> Iterator[Callable[[], bool]]:
-        """Handle SIGINT within the block; yields ``asked``."""
+        """Handle the signals within the block; yields ``asked``."""
         def on_signal(number: int, frame: FrameType | None) -> None:
             if self._asked.is_set():
                 raise KeyboardInterrupt
@@ -40,11 +41,13 @@ class Interrupt:
         if threading.current_thread() is not threading.main_thread():
             yield self.asked
             return
-        previous = signal.signal(signal.SIGINT, on_signal)
+        previous = {number: signal.signal(number, on_signal) for number in self._signals}
         try:
             yield self.asked
         finally:
-            signal.signal(signal.SIGINT, previous)
+            for number, handler in previous.items():
+                # None: a library's own handler, which Python cannot put back (pycolmap's prints a stack trace).
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def show(events: Iterator[Event], console: Console) -> Done | None:

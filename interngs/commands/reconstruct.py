@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def reconstruct_here(options: Reconstruct, console: Console, ranks: Ranks | None
         raise InputError("lpips-unused", "LPIPS weights are given, but no unseen views are repaired in this run.",
                          "Ask for repair too (--appearance-prior), or leave --lpips out.")
     lpips = None if options.lpips is None else Lpips.from_files(*options.lpips)
-    interrupt = Interrupt()
+    # One rank's SIGTERM means that another one failed: there is nobody left to write a checkpoint with.
+    interrupt = Interrupt() if ranks is None else Interrupt((signal.SIGINT,))
     with interrupt.listening() as should_stop:
         done = show(reconstruct(capture, options.config, options.output / "work", resume=options.resume,
                                 should_stop=should_stop, lpips=lpips, ranks=ranks), console)
