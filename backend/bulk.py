@@ -52,7 +52,8 @@ _IN_FLIGHT_PER_PEER = 8 << 20
 _IN_FLIGHT = 24 << 20
 """The same for all clients; past it each still gets one range at a time, cut to ``FETCH_WHOLE_BYTES``, so that slow
 readers can neither starve others nor hold more."""
-_BUFFER_BYTES = (64 << 10, FETCH_WHOLE_BYTES, FETCH_BYTES)
+_BUFFER_BYTES = (64 << 10, FETCH_WHOLE_BYTES, 2 << 20, FETCH_BYTES)
+_BUFFERS_KEPT_S = 5.0
 _OPEN_FILES = 64
 _TICK_S = 0.5
 _FORGET_EVERY_S = 3.0
@@ -110,6 +111,7 @@ class BulkLane:
         self._peers: OrderedDict[bytes, _Peer] = OrderedDict()
         self._files: OrderedDict[str, tuple[FileIO, int]] = OrderedDict()
         self._buffers = Buffers()
+        self._sent_s = 0.0
         port = config.bulk_port
         if port is None:
             port = control_port + 1 if config.port else 0
@@ -269,6 +271,7 @@ class BulkLane:
             return 0
         peer.sent.append((tracker, buffer, length))
         peer.in_flight += length
+        self._sent_s = time.monotonic()
         if wanted.offset + length == total and wanted.name.startswith("blob:"):
             self.service.post_fetched(peer.session.owner, wanted.name.removeprefix("blob:"))
         return length
@@ -337,10 +340,12 @@ class BulkLane:
         for peer in list(self._peers.values()):
             if peer.session.gone:
                 self._drop(peer)
+        if any(peer.wanted for peer in self._peers.values()):
+            return
         # Files of previews that were replaced, and of discarded jobs, must not be held open.
-        if not any(peer.wanted for peer in self._peers.values()):
-            while self._files:
-                self._files.popitem()[1][0].close()
+        while self._files:
+            self._files.popitem()[1][0].close()
+        if time.monotonic() - self._sent_s > _BUFFERS_KEPT_S:
             self._buffers.drop()
 
     def _drop(self, peer: _Peer) -> None:

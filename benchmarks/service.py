@@ -121,7 +121,8 @@ def measure_transfer(folder: Path, rounds: int = 9) -> None:
     """One million Gaussians: the SH 3 result and the SH 0 preview, in turn with raw pyzmq; the first round is thrown
     away."""
     with server_process(folder) as backend, client(backend.wait_until_ready(WAIT_S), folder) as link:
-        job = link.submit(capture_of(folder / "photos"), settings(2, MILLION)).result(WAIT_S)
+        # Steps enough for a preview to be packed beside them.
+        job = link.submit(capture_of(folder / "photos"), settings(500, MILLION)).result(WAIT_S)
         done = wait_for(link, job, "done")
         assert done.result is not None
         size, process = done.result.splat.size_bytes, backend.process.pid
@@ -143,11 +144,13 @@ def newest_preview(link: Link, job_id: str) -> PreviewInfo:
     """The newest preview of a job."""
     link.poll(10_000)
     link.attach(job_id, preview_budget=None).result(WAIT_S)
-    while True:
+    deadline = time.monotonic() + 60.0
+    while time.monotonic() < deadline:
         for update in link.poll():
             if isinstance(update, PreviewArrived):
                 return update.info
         time.sleep(0.01)
+    raise TimeoutError("the job has shown no preview")
 
 
 def fetch_bytes(link: Link, name: str, size: int) -> None:
