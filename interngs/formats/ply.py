@@ -9,7 +9,6 @@ rot_0..3 as wxyz.  The format itself says nothing about axes, units or colour sp
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 import numpy as np
@@ -21,9 +20,7 @@ from .ply_header import PlyElement, PlyHeader, read_ply_header
 from .splat_file import PathOrFile, SplatFile, finish, malformed, open_input, source_name, truncated, write_out
 
 ROWS_AT_ONCE = 2048
-"""Rows unpacked at a time: 0.5 MB at SH degree 3, which stays in the processor's cache."""
-ROWS_PACKED_AT_ONCE = 8192
-"""Rows packed while a thread writes as many: 2 MB, so that handing over costs nothing."""
+"""Rows packed or unpacked at a time: 0.5 MB at SH degree 3, which stays in the processor's cache."""
 
 _REQUIRED = ("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0", "scale_1", "scale_2",
              "rot_0", "rot_1", "rot_2", "rot_3")
@@ -56,34 +53,22 @@ def write_ply(target: PathOrFile, gaussians: Gaussians, comments: Sequence[str] 
     names = ply_properties(gaussians.sh_degree)
     header = ["ply", "format binary_little_endian 1.0", *map(comment_line, comments),
               f"element vertex {len(gaussians)}", *(f"property float {name}" for name in names), "end_header"]
-
+    rest = gaussians.sh.shape[1] - 1
     def content(opened: BinaryIO) -> None:
         opened.write(("\n".join(header) + "\n").encode("ascii"))
-        buffers = np.zeros((2, min(ROWS_PACKED_AT_ONCE, len(gaussians)), len(names)), "<f4")
-        written: Future[int] | None = None
-        with ThreadPoolExecutor(1, "interngs-ply") as disk:
-            for number, start in enumerate(range(0, len(gaussians), ROWS_PACKED_AT_ONCE)):
-                block = _packed(gaussians, start, buffers[number % 2])
-                if written is not None:
-                    written.result()
-                written = disk.submit(opened.write, block.data)
-            if written is not None:
-                written.result()
+        rows = np.zeros((min(ROWS_AT_ONCE, len(gaussians)), len(names)), "<f4")
+        for start in range(0, len(gaussians), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            block = rows[:len(gaussians.means[part])]
+            block[:, 0:3] = gaussians.means[part]
+            block[:, 6:9] = gaussians.sh[part, 0]
+            block[:, 9:-8].reshape(len(block), 3, rest)[...] = gaussians.sh[part, 1:].transpose(0, 2, 1)
+            block[:, -8] = gaussians.opacity_logits[part]
+            block[:, -7:-4] = gaussians.log_scales[part]
+            block[:, -4:] = gaussians.quats[part]
+            opened.write(block.data)
 
     write_out(target, content)
-
-
-def _packed(gaussians: Gaussians, start: int, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The Gaussians from ``start`` on in the order of ``ply_properties``, as many as there is room for in ``rows``."""
-    part = slice(start, start + len(rows))
-    block = rows[:len(gaussians.means[part])]
-    block[:, 0:3] = gaussians.means[part]
-    block[:, 6:9] = gaussians.sh[part, 0]
-    block[:, 9:-8].reshape(len(block), 3, -1)[...] = gaussians.sh[part, 1:].transpose(0, 2, 1)
-    block[:, -8] = gaussians.opacity_logits[part]
-    block[:, -7:-4] = gaussians.log_scales[part]
-    block[:, -4:] = gaussians.quats[part]
-    return block
 
 
 def read_ply(source: PathOrFile) -> SplatFile:

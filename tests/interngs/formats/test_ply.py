@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interngs.errors import InputError
-from interngs.formats.ply import ROWS_PACKED_AT_ONCE, ply_properties, read_ply, write_ply
+from interngs.formats.ply import ROWS_AT_ONCE, ply_properties, read_ply, write_ply
 from interngs.scene.gaussians import Gaussians
 
 FIELDS = ("means", "quats", "log_scales", "opacity_logits", "sh")
@@ -209,7 +209,7 @@ def test_independent_reader_agrees(tmp_path: Path) -> None:
 
 
 def test_more_gaussians_than_are_packed_at_a_time(tmp_path: Path) -> None:
-    count = 2 * ROWS_PACKED_AT_ONCE + 77
+    count = 2 * ROWS_AT_ONCE + 77
     gaussians = make(count, 1)
     write_ply(tmp_path / "a.ply", gaussians)
     again = read_ply(tmp_path / "a.ply").gaussians
@@ -225,4 +225,4 @@ def test_a_disk_that_fails_in_mid_write_is_told() -> None:
             return super().write(data)
 
     with pytest.raises(OSError, match="No space"):
-        write_ply(Full(), make(3 * ROWS_PACKED_AT_ONCE, 0))
+        write_ply(Full(), make(3 * ROWS_AT_ONCE, 0))
