@@ -80,6 +80,10 @@ def capture():
 
 
 def reconstruct():
+    robot.scroll(14)        # the button stands below what the window shows; Capture is the last one before
+    yield 2.5
+    screenshot("5_scrolled")
+
     def button():
         tall = sorted((found for found in buttons() if found[2] >= 21), key=lambda found: found[1])
         return tall[-1][:2] if tall else None
