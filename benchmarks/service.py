@@ -276,7 +276,7 @@ for event in reconstruct(Capture(()), PipelineConfig.from_dict({settings!r}), Pa
 """
 
 
-def measure_overhead(folder: Path, rounds: int = 4, steps: int = 6000) -> None:
+def measure_overhead(folder: Path, rounds: int = 4, steps: int = 4000) -> None:
     """Time of a training's steps in a worker of the service, previews watched, against the bare pipeline, in turn."""
     chosen = settings(steps, 100_000)
     os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
