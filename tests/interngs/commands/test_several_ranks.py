@@ -62,6 +62,7 @@ def test_missing_gpus_are_told_with_a_remedy(monkeypatch):
     assert caught.value.code == "too-few-gpus" and "--gpus 1" in caught.value.remedy
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="only on POSIX: signals")
 def test_ctrl_c_stops_all_after_a_checkpoint(tmp_path, wall_folder):
     out = tmp_path / "out"
