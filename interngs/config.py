@@ -71,6 +71,9 @@ class OptimiseConfig:
     """Weight of edge-aware smoothness of rendered inverse depth."""
     warp_weight: float = 2.0
     """Weight of L1 against cycle-checked warped photographs at pseudo views."""
+    warp_fade: float = 0.95
+    """Share of that weight that is gone at the last step; it falls linearly, since warped photographs hold the shape
+    together but are softer than the photographs themselves."""
     warp_start: float = 0.1
     """Share of the steps after which pseudo views begin."""
     warp_every: int = 1
@@ -181,6 +184,7 @@ def validate_config(config: PipelineConfig) -> None:
         (0 <= optimise.dropout < 1, "optimise.dropout must be in 0..1"),
         (optimise.opacity_fade >= 0, "optimise.opacity_fade must not be negative"),
         (optimise.warp_every >= 1, "optimise.warp_every must be at least 1"),
+        (0 <= optimise.warp_fade <= 1, "optimise.warp_fade must be in 0..1"),
         (config.max_side_px is None or config.max_side_px >= 32, "max_side_px must be at least 32"),
         (min(optimise.depth_prior_weight, optimise.depth_prior_patch_weight, optimise.depth_prior_pseudo_weight,
              optimise.appearance_weight) >= 0, "weights of priors must not be negative"),

@@ -263,7 +263,8 @@ class Trainer:
         K = torch.tensor(view.camera.K, dtype=torch.float32, device=self.device)
         pose = torch.tensor(view.camera.camera_from_world, dtype=torch.float32, device=self.device)
         rendered = self._render(active, K, pose, view.camera.width_px, view.camera.height_px)
-        loss = self.config.warp_weight * weighted_l1(rendered.rgb, image, weight)
+        fading = 1.0 - self.config.warp_fade * self.step_number / self.config.steps
+        loss = self.config.warp_weight * fading * weighted_l1(rendered.rgb, image, weight)
         return self._add_prior_losses(loss, "pseudo_loss", number, rendered)
 
     def _pseudo_number(self, generator: torch.Generator) -> int:

@@ -172,5 +172,15 @@ def test_a_camera_that_is_off_finds_its_place_before_fixed_gaussians() -> None:
     assert np.abs(refined - truth).mean() < 0.4 * np.abs(start - truth).mean()
 
 
+def test_warped_photographs_lose_their_weight_over_the_run() -> None:
+    run = trainer(config(dropout=0.0, warp_fade=0.75))
+    losses = []
+    for step in (0, 30, 60):
+        run.step_number = step
+        losses.append(run._pseudo_view_loss(run.model.activated(), torch.Generator().manual_seed(0)).item())
+    assert losses[0] > 0
+    assert losses[1] == pytest.approx(0.625 * losses[0]) and losses[2] == pytest.approx(0.25 * losses[0])
+
+
 def test_sh_degree_follows_the_number_of_views() -> None:
     assert [default_sh_degree(n) for n in (1, 3, 5, 6, 11, 12, 50)] == [1, 1, 1, 2, 2, 3, 3]
