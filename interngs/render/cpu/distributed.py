@@ -16,7 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from interngs.render.cpu.autograd import Composite, ImageSettings, Project, ProjectionSettings
+from interngs.render.cpu.autograd import ProjectionSettings
+from interngs.render.cpu.render import composite, meta_of, project
 
 WIDTHS = (2, 1, 3, 1, 3)
 """Numbers a projected Gaussian has: mean, depth, conic, opacity, colour."""
@@ -30,33 +31,18 @@ def render_distributed(means: Tensor, quats: Tensor, scales: Tensor, opacities: 
     Every rank calls it with its part of the Gaussians and as many cameras as the others, of one image size.  The
     images are those of the rank's own cameras; ``meta`` tells of its own Gaussians in the cameras of all ranks.
     """
-    ranks, own, count = dist.get_world_size(), len(viewmats), len(means)
-    sizes = _everybody_s(count)
-    all_viewmats, all_Ks = _Gather.apply(viewmats.contiguous()), _gathered(Ks)
-    sh = None if projection.sh_degree is None else colors.contiguous()
-    radii, means2d, depths, conics, effective, colours = Project.apply(
-        means.contiguous(), quats.contiguous(), scales.contiguous(), opacities.contiguous(), sh,
-        all_viewmats.contiguous(), all_Ks, projection)
-    if sh is None:
-        colours = colors.expand(ranks * own, count, 3)
+    own, sizes = len(viewmats), _everybody_s(len(means))
+    radii, *projected = project(means, quats, scales, opacities, colors, _Gather.apply(viewmats.contiguous()),
+                                _gathered(Ks), projection)
+    means2d, depths, conics, effective, colours = projected
     sent = torch.cat([means2d, depths[..., None], conics, effective[..., None], colours], dim=-1)
     received = _of_own_cameras(_Exchange.apply(sent.reshape(-1, sum(WIDTHS)), own, tuple(sizes)), own, sizes)
     of_all = [part.contiguous() for part in received.split(WIDTHS, dim=-1)]
+    of_all[1], of_all[3] = of_all[1][..., 0].contiguous(), of_all[3][..., 0].contiguous()
     sizes_px = _of_own_cameras(_exchanged(radii.reshape(-1, 2), own, tuple(sizes)), own, sizes).contiguous()
-    total = sum(sizes)
-    channels = 3 if render_mode == "RGB" else 4
-    image = ImageSettings(projection.width, projection.height, channels, "ED" in render_mode, absgrad=False)
-    renders, alphas = Composite.apply(
-        of_all[0], of_all[2], of_all[1][..., 0].contiguous(), of_all[3][..., 0].contiguous(), of_all[4],
-        None if backgrounds is None else backgrounds.contiguous(), sizes_px,
-        tuple(total * camera for camera in range(own + 1)), image)
-    if not render_mode.startswith("RGB"):
-        renders = renders[..., 3:]
-    return renders, alphas, {
-        "camera_ids": None, "gaussian_ids": None, "radii": radii, "means2d": means2d, "depths": depths,
-        "conics": conics, "opacities": effective, "width": projection.width, "height": projection.height,
-        "n_cameras": own,
-    }
+    offsets = tuple(sum(sizes) * camera for camera in range(own + 1))
+    renders, alphas = composite(sizes_px, of_all, offsets, projection, backgrounds, render_mode, absgrad=False)
+    return renders, alphas, meta_of(radii, projected, projection, own)
 
 
 class _Gather(torch.autograd.Function):
