@@ -25,6 +25,7 @@ os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="interngs_benchma
 
 import bpy
 import numpy as np
+from background_gpu import with_gpu
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTENSION = "intern_gs_benchmark"
@@ -70,32 +71,6 @@ def some_gaussians(count: int, degree: int, seed: int = 0) -> Any:
         random.normal(size=(count, 3)).astype(np.float32), quats / np.linalg.norm(quats, axis=1, keepdims=True),
         random.uniform(-6, -4, (count, 3)).astype(np.float32), random.normal(size=count).astype(np.float32),
         random.normal(scale=0.3, size=(count, (degree + 1) ** 2, 3)).astype(np.float32))
-
-
-def with_gpu(work: Callable[[], None]) -> None:
-    """Run ``work`` with a live GPU context in background mode."""
-    import gpu  # noqa: PLC0415 - only where it is asked for: it needs EGL
-
-    if hasattr(gpu, "init"):
-        gpu.init()
-        work()
-        return
-
-    class ProbeEngine(bpy.types.RenderEngine):
-        bl_idname, bl_label, bl_use_gpu_context = "INTERNGS_PROBE", "probe", True
-
-        def render(self, _depsgraph: Any) -> None:
-            work()
-            self.end_result(self.begin_result(0, 0, 8, 8))
-
-    bpy.utils.register_class(ProbeEngine)
-    scene = bpy.data.scenes.new("probe")
-    camera = bpy.data.objects.new("probe", bpy.data.cameras.new("probe"))
-    scene.collection.objects.link(camera)
-    scene.camera, scene.render.engine = camera, "INTERNGS_PROBE"
-    scene.render.resolution_x = scene.render.resolution_y = 8
-    bpy.ops.render.render(scene=scene.name)
-    bpy.utils.unregister_class(ProbeEngine)
 
 
 def measure_object(clock: Clock, count: int, degree: int, rounds: int) -> None:

@@ -24,6 +24,8 @@ if not bpy_missing:
     os.environ["BLENDER_USER_RESOURCES"] = _user
     os.environ["INTERNGS_CLIENT_DIR"] = str(Path(_user) / "interngs_client")
     import bpy
+    sys.path.append(str(ROOT / "benchmarks"))
+    import background_gpu
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -136,38 +138,7 @@ def in_world(module, splats):
 @pytest.fixture(scope="session")
 def with_gpu(egl):
     """Run something with a live GPU context in background mode."""
-    def run(work):
-        import gpu
-
-        if hasattr(gpu, "init"):
-            gpu.init()
-            return work()
-        outcome = []
-
-        class ProbeEngine(bpy.types.RenderEngine):
-            bl_idname, bl_label, bl_use_gpu_context = "INTERNGS_PROBE", "probe", True
-
-            def render(self, _depsgraph):
-                try:
-                    outcome.append(work())
-                except Exception as error:  # noqa: BLE001 - raised below, outside the render
-                    outcome.append(error)
-                self.end_result(self.begin_result(0, 0, 8, 8))
-
-        bpy.utils.register_class(ProbeEngine)
-        scene = bpy.data.scenes.new("probe")
-        camera = bpy.data.objects.new("probe", bpy.data.cameras.new("probe"))
-        scene.collection.objects.link(camera)
-        scene.camera, scene.render.engine = camera, "INTERNGS_PROBE"
-        scene.render.resolution_x = scene.render.resolution_y = 8
-        bpy.ops.render.render(scene=scene.name)
-        bpy.utils.unregister_class(ProbeEngine)
-        bpy.data.objects.remove(camera)
-        bpy.data.scenes.remove(scene)
-        if isinstance(outcome[0], Exception):
-            raise outcome[0]
-        return outcome[0]
-    return run
+    return background_gpu.with_gpu
 
 
 BACKEND_PYTHON = next((path for path in (ROOT / ".venv/bin/python", ROOT / ".venv/Scripts/python.exe")
