@@ -14,8 +14,6 @@ from .source_views import choose_sources
 
 WITNESSES = 12
 """With so many other views or fewer every view is compared with every other; beyond, with so many that see the same."""
-
-
 SAME_WAY = 0.5
 """Cosine of the angle between two views above which they look the same way."""
 

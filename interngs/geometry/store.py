@@ -32,9 +32,11 @@ def save_geometry(path: Path, geometry: Geometry) -> None:
 
 def keep_geometry(geometry: Geometry, pixels: PixelFile) -> Geometry:
     """The same geometry with its maps kept by ``pixels``."""
-    return replace(geometry, views=tuple(
-        replace(view, depth=pixels.keep(view.depth), confidence=pixels.keep(view.confidence))
-        for view in geometry.views))
+    return replace(geometry, views=tuple(_kept(view, pixels) for view in geometry.views))
+
+
+def _kept(view: ViewGeometry, pixels: PixelFile) -> ViewGeometry:
+    return replace(view, depth=pixels.keep(view.depth), confidence=pixels.keep(view.confidence))
 
 
 def load_geometry(path: Path, pixels: PixelFile | None = None) -> Geometry:
@@ -51,8 +53,7 @@ def load_geometry(path: Path, pixels: PixelFile | None = None) -> Geometry:
                 depth = arrays[f"depth_{index}"]
                 camera = Camera(arrays[f"K_{index}"], arrays[f"pose_{index}"], depth.shape[1], depth.shape[0])
                 view = ViewGeometry(camera, depth, arrays[f"confidence_{index}"])
-                views.append(view if pixels is None else replace(view, depth=pixels.keep(view.depth),
-                                                                 confidence=pixels.keep(view.confidence)))
+                views.append(view if pixels is None else _kept(view, pixels))
     except (OSError, ValueError, KeyError) as error:
         raise InternGSError("geometry-unreadable", f"The stored geometry {path} cannot be read ({error}).",
                             "Start the reconstruction anew without --resume.") from error
