@@ -41,12 +41,14 @@ class SweptView:
         camera: sized to ``image``.
         mask: [H, W] uint8, 1 where the view counts.
         confirmed_inverse_depth: [H, W] float32 what other views have confirmed of its depth; 0 where nothing.
+        empty: [H, W] uint8, 1 where the photograph's alpha says that there is nothing; None without alpha.
     """
 
     image: NDArray[np.float32]
     camera: Camera
     mask: NDArray[np.uint8]
     confirmed_inverse_depth: NDArray[np.float32] | None = None
+    empty: NDArray[np.uint8] | None = None
 
 
 def cost_volume(view: SweptView, sources: Sequence[SweptView], inverse_depths: NDArray[np.float64],
@@ -55,7 +57,8 @@ def cost_volume(view: SweptView, sources: Sequence[SweptView], inverse_depths: N
 
     The photometric part is the mean over the better half (two at most) of the sources that see the point, since
     it may be hidden in the others (Kang, Szeliski and Chai 2001).  Where a source's own depth is known, a point
-    behind it is not compared there at all, and a point before it is charged for standing in free space.
+    behind it is not compared there at all, and a point before it is charged for standing in free space.  A point
+    that a source shows to be empty space is a complete mismatch, whatever the others say.
     """
     height, width = view.image.shape[:2]
     planes = np.empty((len(inverse_depths), height, width), np.uint8)
@@ -90,7 +93,7 @@ class _Sweep:
 
     def plane(self, inverse_depth: float) -> NDArray[np.uint8]:
         """[H, W] cost of the plane at ``inverse_depth``."""
-        photometric, charges = [], []
+        photometric, charges, refuted = [], [], []
         for source in self.sources:
             mapping = plane_homography(self.camera, source.camera, inverse_depth)
             row = (mapping[2] / inverse_depth).astype(np.float32)
@@ -100,6 +103,8 @@ class _Sweep:
                 continue
             cost = self.compare(self._warp(source.image, mapping, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE))
             cost[self._warp(source.mask, mapping, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) == 0] = _OUTSIDE
+            if source.empty is not None:
+                refuted.append(self._warp(source.empty, mapping, cv2.INTER_NEAREST, cv2.BORDER_REPLICATE))
             if source.confirmed_inverse_depth is not None:
                 known = self._warp(source.confirmed_inverse_depth, mapping, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
                 charge, hidden = _depth_charge(known, z)
@@ -111,6 +116,8 @@ class _Sweep:
             total *= np.float32(1 - DEPTH_WEIGHT)
             total += np.float32(DEPTH_WEIGHT / 2) * np.minimum.reduce(charges)
             total += np.float32(DEPTH_WEIGHT / 2) * np.maximum.reduce(charges)
+        for empty in refuted:
+            total[empty > 0] = 1
         total *= np.float32(COST_SCALE)
         return np.round(total, out=total).astype(np.uint8)
 

@@ -20,6 +20,7 @@ from .inverse_depth_planes import choose_planes
 from .matching_cost import COST_SCALE, SweptView, cost_volume
 from .neighbours import witnesses
 from .peaks import flatten_peaks
+from .silhouettes import empty_pixels
 
 LEVELS = ((0.5, 3), (1.0, 1))
 """(scale of the working size, sweeps at that scale)."""
@@ -114,7 +115,10 @@ def _at_scale(view: View, gain: NDArray[np.float32], camera: Camera) -> SweptVie
     image = cv2.resize(view.image * gain, size, interpolation=cv2.INTER_AREA)
     mask = np.ones(view.image.shape[:2], np.float32) if view.mask is None else view.mask
     counts = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA) > 0.5, np.uint8)
-    return SweptView(np.ascontiguousarray(image, np.float32), camera, counts)
+    empty = None if view.alpha is None else empty_pixels(view.alpha).astype(np.uint8)
+    if empty is not None:
+        empty = np.asarray(cv2.resize(empty, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    return SweptView(np.ascontiguousarray(image, np.float32), camera, counts, empty=empty)
 
 
 def _with_confirmed(view: SweptView, agreement: Agreement) -> SweptView:

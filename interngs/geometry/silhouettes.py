@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the photographs' alpha says of space: a point outside the silhouette of a cut-out thing is empty."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..scene.cameras import Camera
+from ..scene.capture import Capture
+from .prior import Geometry, ViewGeometry
+
+EMPTY_ALPHA = 0.05
+"""Photographs show nothing where alpha is below this, in the pixel and all around it."""
+MARGIN_PX = 5
+"""Side of the square around a pixel that must be empty too: poses are not exact to the pixel."""
+
+
+def empty_pixels(alpha: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """[H, W] where a photograph with this ``alpha`` [H, W] surely shows nothing."""
+    return np.asarray(cv2.dilate(alpha, np.ones((MARGIN_PX, MARGIN_PX), np.uint8))) < EMPTY_ALPHA
+
+
+class Silhouettes:
+    """The silhouettes of a capture; photographs without an alpha channel say nothing."""
+
+    def __init__(self, capture: Capture, cameras: list[Camera]) -> None:
+        """``cameras`` of the capture's views, at the size of their images."""
+        self._empty = [(camera, empty_pixels(view.alpha)) for view, camera in zip(capture.views, cameras, strict=True)
+                       if view.alpha is not None]
+
+    def __bool__(self) -> bool:
+        return bool(self._empty)
+
+    def outside(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of the world points [N, 3] lie where at least one photograph shows nothing.
+
+        Beyond a frame the nearest pixel of its edge decides: a thing that the edge does not cut ends before it.
+        """
+        outside = np.zeros(len(points), bool)
+        for camera, empty in self._empty:
+            pixels, z = camera.project(points)
+            before = z > 0
+            column, row = np.floor(pixels[before]).clip(0, (camera.width_px - 1, camera.height_px - 1)).astype(np.int64).T
+            outside[before] |= empty[row, column]
+        return outside
+
+
+def carve(geometry: Geometry, capture: Capture) -> Geometry:
+    """``geometry`` without the depths that a silhouette refutes; the report says how many went (``carved``)."""
+    silhouettes = Silhouettes(capture, [view.camera for view in geometry.views])
+    if not silhouettes:
+        return geometry
+    views, carved = [], 0
+    for view in geometry.views:
+        known = view.depth > 0
+        wrong = np.zeros(known.shape, bool)
+        wrong[known] = silhouettes.outside(view.pointmap()[known])
+        views.append(ViewGeometry(view.camera, np.where(wrong, np.float32(0), view.depth),
+                                  np.where(wrong, np.float32(0), view.confidence)))
+        carved += int(wrong.sum())
+    return replace(geometry, views=tuple(views), report={**geometry.report, "carved": carved})
