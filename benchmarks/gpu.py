@@ -38,8 +38,7 @@ from interngs.formats.split import find_split
 from interngs.geometry.choose import choose_geometry
 from interngs.geometry.seeding import seeds_to_gaussians
 from interngs.images.load import load_capture
-from interngs.optimise.pseudo_views import prepare_pseudo_views
-from interngs.pipeline import make_seeds, reconstruct
+from interngs.pipeline import prepare, reconstruct
 from interngs.render.photometric import l1_ssim
 from interngs.render.rasterize import rasterize
 from interngs.scene.capture import Capture
@@ -226,8 +225,7 @@ def first_gaussians(capture: Capture, config: PipelineConfig) -> Gaussians:
     """The Gaussians that our training starts from."""
     prior, _ = choose_geometry(capture, config.geometry, config.device)
     geometry = prior.estimate(capture, lambda done, total: None)
-    pseudo = prepare_pseudo_views(capture, geometry, config.optimise.pseudo_views, config.seed)
-    return seeds_to_gaussians(make_seeds(capture, geometry, pseudo, config), config.seeding, 3)
+    return seeds_to_gaussians(prepare(capture, geometry, config).seeds, config.seeding, 3)
 
 
 def watch(name: str, run: Iterator[tuple[int, Gaussians | None]], unseen: Capture, device: torch.device) -> Curve:

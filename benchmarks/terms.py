@@ -34,9 +34,9 @@ from interngs.optimise.losses import edge_aware_smoothness, relative_depth_loss,
 from interngs.optimise.model import SplatModel
 from interngs.optimise.patch_correlation import patch_pearson_loss
 from interngs.optimise.perceptual_loss import perceptual_loss
-from interngs.optimise.pseudo_views import PseudoView, prepare_pseudo_views
+from interngs.optimise.pseudo_views import PseudoView
 from interngs.optimise.trainer import Trainer
-from interngs.pipeline import make_seeds
+from interngs.pipeline import prepare
 from interngs.render.cpu.library import set_threads
 from interngs.render.photometric import l1_ssim
 from interngs.render.rasterize import rasterize
@@ -218,11 +218,10 @@ def prepared(options: argparse.Namespace, config: PipelineConfig) -> tuple[Setti
         if options.geometry is not None:
             save_geometry(options.geometry, geometry)
     began = time.perf_counter()
-    pseudo = prepare_pseudo_views(capture, geometry, config.optimise.pseudo_views, config.seed)
-    seeds = make_seeds(capture, geometry, pseudo, config)
-    trainer = Trainer(capture, geometry, seeds, pseudo, config, CPU)
+    prepared = prepare(capture, geometry, config)
+    trainer = Trainer(capture, geometry, prepared.seeds, prepared.unseen, config, CPU)
     seconds["preparation"] = time.perf_counter() - began
-    return Setting(trainer, capture, geometry, pseudo[len(pseudo) // 2]), seconds
+    return Setting(trainer, capture, geometry, prepared.pseudo[len(prepared.pseudo) // 2]), seconds
 
 
 def main() -> None:

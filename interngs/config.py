@@ -35,6 +35,8 @@ class SeedingConfig:
     """Above this number every view is thinned evenly, to every second, third, ... row and column."""
     fill_behind: bool = True
     """Also seed what pseudo views see past the edges of near things, where no photograph looks."""
+    fill_beyond: bool = True
+    """Also seed what lies just beyond the photographs' frames, continued from their edges."""
     initial_opacity: float = 0.1
     """Opacity of a first Gaussian."""
 
@@ -61,15 +63,18 @@ class OptimiseConfig:
     """Learning rate of the constant SH band; higher bands take a twentieth."""
     confidence_rates: bool = True
     """Scale the position rate of each Gaussian by the doubt about it (InstantSplat)."""
-    opacity_fade: float = 4.0
+    opacity_fade: float = 1.0
     """Opacity falls by exp(-fade) over the run where no photograph holds it up (Binocular3DGS: decay, no resets)."""
-    dropout: float = 0.2
-    """Share of Gaussians left out at the last step; ramps up linearly from 0 (DropGaussian)."""
+    alpha_weight: float = 0.05
+    """Weight of the difference from what the photographs cover: all of their frames, or their alpha channel."""
+    dropout: float = 0.0
+    """Share of Gaussians left out at the last step; ramps up linearly from 0 (DropGaussian).  Since the alpha term
+    keeps surfaces closed, it only blurs (docs/method.md, section 5)."""
     depth_weight: float = 0.005
     """Weight of 1 - confidence-weighted Pearson correlation with the geometry's depth."""
-    smooth_weight: float = 0.01
+    smooth_weight: float = 0.05
     """Weight of edge-aware smoothness of rendered inverse depth."""
-    warp_weight: float = 2.0
+    warp_weight: float = 1.0
     """Weight of L1 against cycle-checked warped photographs at pseudo views."""
     warp_fade: float = 0.95
     """Share of that weight that is gone at the last step; it falls linearly, since warped photographs hold the shape
@@ -183,6 +188,7 @@ def validate_config(config: PipelineConfig) -> None:
         (optimise.sh_degree is None or 0 <= optimise.sh_degree <= 3, "optimise.sh_degree must be 0 to 3"),
         (0 <= optimise.dropout < 1, "optimise.dropout must be in 0..1"),
         (optimise.opacity_fade >= 0, "optimise.opacity_fade must not be negative"),
+        (optimise.alpha_weight >= 0, "optimise.alpha_weight must not be negative"),
         (optimise.warp_every >= 1, "optimise.warp_every must be at least 1"),
         (0 <= optimise.warp_fade <= 1, "optimise.warp_fade must be in 0..1"),
         (config.max_side_px is None or config.max_side_px >= 32, "max_side_px must be at least 32"),

@@ -19,14 +19,16 @@ from .evaluate.lpips import Lpips
 from .events import Done, Event, Log, Preview, Progress, Stage
 from .geometry.choose import choose_geometry
 from .geometry.prior import Geometry, GeometryPrior
-from .geometry.seeding import Seeds, add_seeds, random_seeds, seeds_to_gaussians, select_seeds
+from .geometry.seeding import add_seeds, random_seeds, seeds_to_gaussians, select_seeds
+from .geometry.silhouettes import carve
 from .geometry.store import keep_geometry, load_geometry, save_geometry
 from .images.pixel_file import PixelFile
+from .optimise.beyond_frames import prepare_views_beyond_frames
 from .optimise.checkpoint import CheckpointStore
 from .optimise.distributed import DistributedTrainer, config_of_a_rank
 from .optimise.model_priors import ModelPriors
-from .optimise.prepared import load_prepared, save_prepared
-from .optimise.pseudo_views import PseudoView, prepare_pseudo_views
+from .optimise.prepared import Prepared, load_prepared, save_prepared
+from .optimise.pseudo_views import prepare_pseudo_views
 from .optimise.ranks import Ranks
 from .optimise.trainer import Trainer
 from .priors.depth_cache import DepthCache
@@ -35,7 +37,7 @@ from .render.device import choose_device
 from .scene.capture import Capture
 from .scene.clean import clean
 from .scene.overlap import check_overlap
-from .stopping import StopCheck, Stopped, stop_check
+from .stopping import StopCheck, Stopped, never, stop_check
 from .storage import atomic_write
 
 
@@ -121,17 +123,19 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
     check = stop_check(should_stop)
     training = config if ranks is None else config_of_a_rank(config, ranks.count)
     try:
-        seeds, pseudo = (load_prepared(work.prepared) if follows else
-                         (yield from _seeding_stage(capture, geometry, config, check)))
+        prepared = (load_prepared(work.prepared) if follows else
+                    (yield from _seeding_stage(capture, geometry, config, check)))
         yield Stage("optimise")
-        terms = yield from priors.terms(capture, geometry, pseudo, training, work.depth_prior, device, lpips, check)
+        terms = yield from priors.terms(capture, geometry, prepared.pseudo, training, work.depth_prior, device, lpips,
+                                        check)
     except Stopped:
         return
     if ranks is not None and ranks.is_first:
-        save_prepared(work.prepared, seeds, pseudo)
+        save_prepared(work.prepared, prepared)
         ranks.wait()
-    trainer = (Trainer(capture, geometry, seeds, pseudo, training, device, terms) if ranks is None else
-               DistributedTrainer(capture, geometry, seeds, pseudo, training, ranks, terms))
+    trainer = (Trainer(capture, geometry, prepared.seeds, prepared.unseen, training, device, terms)
+               if ranks is None else
+               DistributedTrainer(capture, geometry, prepared.seeds, prepared.unseen, training, ranks, terms))
     checkpoint = work.checkpoints.latest() if resume else None
     if checkpoint is not None:
         trainer.load(checkpoint)
@@ -161,7 +165,7 @@ def reconstruct(capture: Capture, config: PipelineConfig, work_dir: Path, *, res
         "source": capture.source,
         "geometry": {"method": geometry.method, **geometry.report},
         "priors": priors.report(terms),
-        "seeding": seeds.counts,
+        "seeding": prepared.seeds.counts,
         "gaussians": len(cleaned),
         "sh_degree": cleaned.sh_degree,
         "removed": {entry.name: entry.removed for entry in result.report},
@@ -184,7 +188,7 @@ def _geometry_stage(capture: Capture, config: PipelineConfig, work: WorkFolder, 
         check_overlap([view.posed_camera for view in posed], [view.name for view in posed])
     prior, reason = choose_geometry(capture, config.geometry, config.device, config.threads)
     yield Stage("geometry", f"{prior.name}: {reason}")
-    geometry = yield from _with_progress("geometry", prior, capture, should_stop)
+    geometry = carve((yield from _with_progress("geometry", prior, capture, should_stop)), capture)
     geometry.report["reason"] = reason
     for warning in geometry.warnings:
         yield Log(warning, "warning")
@@ -193,15 +197,15 @@ def _geometry_stage(capture: Capture, config: PipelineConfig, work: WorkFolder, 
 
 
 def _seeding_stage(capture: Capture, geometry: Geometry, config: PipelineConfig, check: StopCheck,
-                   ) -> Generator[Event, None, tuple[Seeds, list[PseudoView]]]:
+                   ) -> Generator[Event, None, Prepared]:
     """Yields the first Gaussians; returns their seeds and the pseudo views."""
     yield Stage("seeding")
-    pseudo = prepare_pseudo_views(capture, geometry, config.optimise.pseudo_views, config.seed, check)
-    seeds = make_seeds(capture, geometry, pseudo, config)
+    prepared = prepare(capture, geometry, config, check)
+    seeds = prepared.seeds
     yield Log("Points: {before} before, {unsure} unsure, {redundant} redundant, {kept} kept.".format_map(
         {"unsure": 0, "redundant": 0, **seeds.counts}))
     yield Preview(0, seeds_to_gaussians(seeds, config.seeding, 0))
-    return seeds, pseudo
+    return prepared
 
 
 def _with_progress(stage: str, prior: GeometryPrior, capture: Capture, should_stop: Callable[[], bool],
@@ -247,13 +251,17 @@ def _cameras_report(trainer: Trainer, capture: Capture, origin: str) -> dict[str
     return {"origin": origin, "frames": frames}
 
 
-def make_seeds(capture: Capture, geometry: Geometry, pseudo: list[PseudoView], config: PipelineConfig) -> Seeds:
-    """First points: what the photographs see, once, and what pseudo views see past the edges of things."""
+def prepare(capture: Capture, geometry: Geometry, config: PipelineConfig, check: StopCheck = never) -> Prepared:
+    """Pseudo views, and first points: what the photographs see, once, and what pseudo views see past the edges of
+    things and of the photographs."""
+    count = config.optimise.pseudo_views
+    pseudo = prepare_pseudo_views(capture, geometry, count, config.seed, check)
+    wanted = config.seeding.fill_beyond and bool(pseudo)
+    beyond = prepare_views_beyond_frames(capture, geometry, max(count // 3, 1), check) if wanted else []
     seeds = select_seeds(capture, geometry, config.seeding)
     if config.seeding.start == "random":
-        return random_seeds(capture, geometry, len(seeds.positions), config.seed)
-    if config.seeding.fill_behind:
-        for view in pseudo:
-            seeds = add_seeds(seeds, view.camera, view.image, view.depth, view.gaps)
-    return seeds
+        return Prepared(random_seeds(capture, geometry, len(seeds.positions), config.seed), pseudo, beyond)
+    for view in [*(pseudo if config.seeding.fill_behind else []), *beyond]:
+        seeds = add_seeds(seeds, view.camera, view.image, view.depth, view.gaps)
+    return Prepared(seeds, pseudo, beyond)
 

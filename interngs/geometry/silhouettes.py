@@ -43,8 +43,8 @@ class Silhouettes:
         outside = np.zeros(len(points), bool)
         for camera, empty in self._empty:
             pixels, z = camera.project(points)
-            before = z > 0
-            column, row = np.floor(pixels[before]).clip(0, (camera.width_px - 1, camera.height_px - 1)).astype(np.int64).T
+            before, last = z > 0, (camera.width_px - 1, camera.height_px - 1)
+            column, row = np.floor(pixels[before]).clip(0, last).astype(np.int64).T
             outside[before] |= empty[row, column]
         return outside
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 MAX_REACH = 0.2
 """Longest distance over which a hole is filled, as a share of the image's width."""
+SMOOTH_PX = 2.0
+"""Standard deviation of the blur over what is filled."""
 SAME_SURFACE = 0.9
 """Neighbours at least this share as far as the farthest one belong to what is behind."""
 
@@ -49,9 +51,11 @@ def fill_from_behind(image: NDArray[np.float32], depth: NDArray[np.float32],
     filled = ~known & (total > 0)
     safe = np.maximum(total, 1e-12)
     colour /= safe[..., None]
-    # Rays leave streaks; what is guessed had better be smooth.
-    colour = np.where(filled[..., None], colour, image)
-    smooth = cv2.GaussianBlur(colour, (0, 0), 2.0)
+    # Rays leave streaks; what is guessed had better be smooth.  What stays unknown has no colour to lend.
+    has_colour = (known | filled).astype(np.float32)
+    colour = np.where(filled[..., None], colour, image) * has_colour[..., None]
+    smooth = (cv2.GaussianBlur(colour, (0, 0), SMOOTH_PX)
+              / np.maximum(cv2.GaussianBlur(has_colour, (0, 0), SMOOTH_PX), 1e-6)[..., None])
     inverse_depth = np.where(filled, inverse_depth / safe, 1.0)
     return (np.where(filled[..., None], smooth, image).astype(np.float32),
             np.where(filled, 1.0 / np.maximum(inverse_depth, 1e-12), depth).astype(np.float32), filled)

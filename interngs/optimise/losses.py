@@ -50,3 +50,15 @@ def edge_aware_smoothness(inverse_depth: Tensor, image: Tensor) -> Tensor:
 def weighted_l1(rendered: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean over all pixels of ``weight`` [H, W] times |rendered - target| ([H, W, 3], mean over channels)."""
     return (weight[..., None] * (rendered - target).abs()).mean()
+
+
+def alpha_loss(alpha: Tensor, target: Tensor | None, mask: Tensor | None) -> Tensor:
+    """Mean |alpha - target| of a rendered alpha [H, W] in 0..1.
+
+    ``target`` [H, W] is the photograph's own alpha channel, which counts everywhere; without one the photograph is
+    opaque wherever ``mask`` [H, W] (None: everywhere) lets it count.
+    """
+    if target is not None:
+        return (alpha - target).abs().mean()
+    missing = 1.0 - alpha
+    return missing.mean() if mask is None else (missing * mask).mean()

@@ -27,7 +27,7 @@ from ..stopping import StopCheck, Stopped, stop_check
 from .checkpoint import Checkpoint, CheckpointStore
 from .density import DensityControl
 from .exposure import Exposure
-from .losses import edge_aware_smoothness, relative_depth_loss, weighted_l1, weighted_pearson_loss
+from .losses import alpha_loss, edge_aware_smoothness, relative_depth_loss, weighted_l1, weighted_pearson_loss
 from .model import Activated, model_from_seeds
 from .pose_refinement import PoseRefinement
 from .prior_term import Picture, PriorTerm
@@ -37,8 +37,8 @@ from .training_views import TrainingView, TrainingViews
 PROGRESS_EVERY_S = 0.25
 MAX_FADE_PER_STEP = 0.005
 """Faster than this even well-supported Gaussians could not hold their opacity (Binocular3DGS uses 0.005)."""
-ALPHA_WEIGHT = 0.1
-"""Weight of the difference from a photograph's own alpha channel."""
+MEASURED_ALPHA = 4.0
+"""An alpha channel is a measurement, a closed frame an assumption: it has so many times the weight."""
 PSNR_STRIDE = 2
 """The PSNR that is shown on the way looks at every second row and column."""
 PACKED_FROM = 1_000_000
@@ -225,8 +225,9 @@ class Trainer:
             rendered.meta["means2d"].retain_grad()
         image = self.exposure.apply(rendered.rgb, index) if self.exposure is not None else rendered.rgb
         loss = l1_ssim(image, view.image, view.mask, config.ssim_share)
-        if view.alpha is not None:
-            loss = loss + ALPHA_WEIGHT * (rendered.alpha - view.alpha).abs().mean()
+        if config.alpha_weight > 0:
+            weight = config.alpha_weight * (1.0 if view.alpha is None else MEASURED_ALPHA)
+            loss = loss + weight * alpha_loss(rendered.alpha, view.alpha, view.mask)
         loss = loss + self._geometry_loss(rendered, view)
         mask = None if view.mask is None else view.mask[::PSNR_STRIDE, ::PSNR_STRIDE]
         loss = self._add_prior_losses(loss, "training_loss", index, rendered)
@@ -265,6 +266,8 @@ class Trainer:
         rendered = self._render(active, K, pose, view.camera.width_px, view.camera.height_px)
         fading = 1.0 - self.config.warp_fade * self.step_number / self.config.steps
         loss = self.config.warp_weight * fading * weighted_l1(rendered.rgb, image, weight)
+        if self.config.alpha_weight > 0:
+            loss = loss + self.config.alpha_weight * ((1.0 - rendered.alpha) * (weight > 0)).mean()
         return self._add_prior_losses(loss, "pseudo_loss", number, rendered)
 
     def _pseudo_number(self, generator: torch.Generator) -> int:

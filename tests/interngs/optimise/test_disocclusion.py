@@ -57,3 +57,12 @@ def test_nothing_known_gives_nothing() -> None:
     _, depth, filled = fill_from_behind(np.zeros((4, 5, 3), np.float32), np.zeros((4, 5), np.float32))
     assert not filled.any()
     assert (depth == 0).all()
+
+
+def test_what_stays_unknown_does_not_darken_what_is_filled() -> None:
+    depth = np.zeros((10, 100), np.float32)
+    depth[:, 0] = FAR
+    image = np.zeros((10, 100, 3), np.float32)
+    image[:, 0] = BLUE
+    filled_image, _, filled = fill_from_behind(image, depth)
+    assert np.allclose(filled_image[filled], BLUE, atol=1e-3)

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from interngs.optimise.losses import (
+    alpha_loss,
     edge_aware_smoothness,
     relative_depth_loss,
     weighted_l1,
@@ -75,3 +76,12 @@ def test_gradients_agree_with_finite_differences() -> None:
         assert torch.autograd.gradcheck(loss, a)
     rendered = torch.rand(9, 7, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: weighted_l1(x, image, weight), rendered)
+
+
+def test_a_photograph_is_opaque_where_it_counts_unless_its_alpha_says_otherwise() -> None:
+    alpha, target, _ = maps()
+    mask = torch.zeros_like(alpha)
+    mask[:3] = 1
+    assert torch.isclose(alpha_loss(alpha, target, mask), (alpha - target).abs().mean())
+    assert torch.isclose(alpha_loss(alpha, None, None), 1 - alpha.mean())
+    assert torch.isclose(alpha_loss(alpha, None, mask), (1 - alpha[:3]).sum() / alpha.numel())

@@ -172,8 +172,23 @@ def test_a_camera_that_is_off_finds_its_place_before_fixed_gaussians() -> None:
     assert np.abs(refined - truth).mean() < 0.4 * np.abs(start - truth).mean()
 
 
+def test_surfaces_close_before_what_lies_behind() -> None:
+    """A black picture is also had by leaving it transparent; only the alpha term makes it solid."""
+    capture, geometry = scene()
+    black = Capture(tuple(replace(view, image=np.zeros_like(view.image)) for view in capture.views))
+
+    def mean_alpha(weight: float) -> float:
+        run = trainer(config(alpha_weight=weight, opacity_fade=1.0), (black, geometry))
+        finish(run)
+        view = run.views[1]
+        rendered = run._render(run.model.activated(), view.K, view.camera_from_world, WIDTH, HEIGHT)
+        return float(rendered.alpha[4:-4, 4:-4].mean())
+
+    assert mean_alpha(0.05) > 0.98 > 0.9 > mean_alpha(0.0)
+
+
 def test_warped_photographs_lose_their_weight_over_the_run() -> None:
-    run = trainer(config(dropout=0.0, warp_fade=0.75))
+    run = trainer(config(alpha_weight=0.0, warp_fade=0.75))
     losses = []
     for step in (0, 30, 60):
         run.step_number = step
