@@ -38,7 +38,11 @@ def rows(config: PipelineConfig, onnx: Path | None) -> Iterator[tuple[str, Pipel
     yield PRESET, config, nothing
     yield "no warped photographs", replace(config, optimise=replace(optimise, warp_weight=0.0)), nothing
     yield ("no seeds behind edges", replace(config, seeding=replace(config.seeding, fill_behind=False)), nothing)
-    yield "no dropout", replace(config, optimise=replace(optimise, dropout=0.0)), nothing
+    yield ("no seeds beyond the photographs", replace(config, seeding=replace(config.seeding, fill_beyond=False)),
+           nothing)
+    yield "no alpha term", replace(config, optimise=replace(optimise, alpha_weight=0.0)), nothing
+    dropout = 0.0 if optimise.dropout else 0.2
+    yield f"dropout {dropout}", replace(config, optimise=replace(optimise, dropout=dropout)), nothing
     yield "no opacity fade", replace(config, optimise=replace(optimise, opacity_fade=0.0)), nothing
     yield "no depth term", replace(config, optimise=replace(optimise, depth_weight=0.0)), nothing
     yield "no smoothness", replace(config, optimise=replace(optimise, smooth_weight=0.0)), nothing

@@ -37,7 +37,8 @@ from interngs.images.load import load_capture
 SCENES = (("llff_fern", 3), ("llff_fern", 6), ("llff_fern", 9), ("strecha_herzjesu-p8", 6), ("dtu_scan24", 3),
           ("fox", 12), ("beer_can", 12), ("sceaux_castle", 7))
 SEEDED = (("llff_fern", 3), ("strecha_herzjesu-p8", 6))
-PLAIN = OptimiseConfig(depth_weight=0.0, dropout=0.0, opacity_fade=0.0, warp_weight=0.0, smooth_weight=0.0, grow=False)
+PLAIN = OptimiseConfig(depth_weight=0.0, dropout=0.0, opacity_fade=0.0, warp_weight=0.0, smooth_weight=0.0,
+                       alpha_weight=0.0, grow=False)
 
 
 def ablation(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]]:
@@ -46,17 +47,22 @@ def ablation(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]]:
     plain = replace(PLAIN, steps=steps, pseudo_views=full.pseudo_views)
     random = replace(config, optimise=plain, seeding=SeedingConfig(start="random", max_seeds=config.seeding.max_seeds))
     yield "random start", random
-    dense = replace(random, seeding=replace(config.seeding, remove_redundant=False, fill_behind=False))
+    dense = replace(random, seeding=replace(config.seeding, remove_redundant=False, fill_behind=False,
+                                            fill_beyond=False))
     yield "dense start", dense
-    unique = replace(dense, seeding=replace(config.seeding, fill_behind=False))
+    unique = replace(dense, seeding=replace(dense.seeding, remove_redundant=True))
     yield "+ non-redundant", unique
     depth = replace(unique, optimise=replace(plain, depth_weight=full.depth_weight, smooth_weight=full.smooth_weight))
     yield "+ depth terms", depth
     drop = replace(depth, optimise=replace(depth.optimise, dropout=full.dropout, opacity_fade=full.opacity_fade))
-    yield "+ dropout and opacity fade", drop
+    yield "+ opacity fade (and dropout, where the preset has it)", drop
     warp = replace(drop, optimise=replace(drop.optimise, warp_weight=full.warp_weight))
     yield "+ warped photographs", warp
-    yield "+ seeds behind edges (the preset)", replace(warp, seeding=config.seeding, optimise=full)
+    behind = replace(warp, seeding=replace(warp.seeding, fill_behind=True))
+    yield "+ seeds behind edges", behind
+    closed = replace(behind, optimise=full)
+    yield "+ closed surfaces", closed
+    yield "+ seeds beyond the photographs (the preset)", replace(closed, seeding=config.seeding)
 
 
 def run(data: Path, scene: str, views: int, config: PipelineConfig, output: Path, lpips: Lpips | None = None,

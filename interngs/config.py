@@ -67,9 +67,9 @@ class OptimiseConfig:
     """Opacity falls by exp(-fade) over the run where no photograph holds it up (Binocular3DGS: decay, no resets)."""
     alpha_weight: float = 0.05
     """Weight of the difference from what the photographs cover: all of their frames, or their alpha channel."""
-    dropout: float = 0.0
-    """Share of Gaussians left out at the last step; ramps up linearly from 0 (DropGaussian).  Since the alpha term
-    keeps surfaces closed, it only blurs (docs/method.md, section 5)."""
+    dropout: float = 0.2
+    """Share of Gaussians left out at the last step; ramps up linearly from 0 (DropGaussian).  It holds off overfitting
+    in long runs; a short one is only blurred by it (docs/method.md, section 5)."""
     depth_weight: float = 0.005
     """Weight of 1 - confidence-weighted Pearson correlation with the geometry's depth."""
     smooth_weight: float = 0.05
@@ -170,7 +170,7 @@ def preset_config(preset: str) -> PipelineConfig:
     """The whole config of a preset: ``draft`` in a minute or two, ``normal``, ``high``."""
     if preset == "draft":
         return PipelineConfig("draft", max_side_px=512, seeding=SeedingConfig(max_seeds=150_000),
-                              optimise=OptimiseConfig(steps=300, pseudo_views=24,
+                              optimise=OptimiseConfig(steps=300, pseudo_views=24, dropout=0.0,
                                                       depth_prior_rounds=1, depth_prior_views=6))
     if preset == "normal":
         return PipelineConfig("normal")
