@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the photographs' alpha says of space: a point outside the silhouette of a cut-out thing is empty."""
+"""What alpha channels and masks say of space: a point outside the silhouette of a cut-out thing is empty."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ def empty_pixels(alpha: NDArray[np.float32]) -> NDArray[np.bool_]:
 class Silhouettes:
     """The silhouettes of a capture; photographs without an alpha channel say nothing."""
 
-    def __init__(self, capture: Capture, cameras: list[Camera]) -> None:
-        """``cameras`` of the capture's views, at the size of their images."""
-        self._empty = [(camera, empty_pixels(view.alpha)) for view, camera in zip(capture.views, cameras, strict=True)
-                       if view.alpha is not None]
+    def __init__(self, capture: Capture, cameras: list[Camera], by_mask: bool = False) -> None:
+        """``cameras`` of the capture's views, at the size of their images.
+
+        An artist's mask hides what does not count, which need not be empty; ``by_mask`` takes it for a silhouette too.
+        """
+        shown = [view.mask if by_mask and view.masked else view.alpha for view in capture.views]
+        self._empty = [(camera, empty_pixels(each)) for each, camera in zip(shown, cameras, strict=True)
+                       if each is not None]
 
     def __bool__(self) -> bool:
         return bool(self._empty)

@@ -120,7 +120,8 @@ class _Loader:
             mask = None
         if alpha is not None and alpha.min() >= 1.0:
             alpha = None
-        return _upright(View(file.name, colour, camera, mask, depth, alpha=alpha), frame)
+        masked = file.mask_path is not None and mask is not None
+        return _upright(View(file.name, colour, camera, mask, depth, alpha=alpha, masked=masked), frame)
 
     def _pixel_map(self, camera: Camera, distortion: Distortion, name: str) -> PixelMap:
         key = (camera.K.tobytes(), camera.width_px, camera.height_px, distortion)

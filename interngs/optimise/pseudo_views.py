@@ -135,7 +135,9 @@ def warp_photographs(capture: Capture, geometry: Geometry, camera: Camera) -> Ps
     image[guessed], depth[guessed] = guess_image[guessed], guess_depth[guessed]
     weight[guessed] = GUESS_TRUST * guess_weight[guessed]
     image, depth, filled = fill_from_behind(image, np.where(weight > 0, depth, 0.0).astype(np.float32))
-    _empty_outside(Silhouettes(capture, [view.camera for view in geometry.views]), camera, image, depth, filled)
+    # Nothing is guessed where a photograph shows nothing, or what the artist masked away.
+    silhouettes = Silhouettes(capture, [view.camera for view in geometry.views], by_mask=True)
+    _empty_outside(silhouettes, camera, image, depth, filled)
     weight[filled] = FILL_TRUST
     # Single pixels between the points of a slanted surface are no gaps behind an edge.
     gaps = cv2.morphologyEx(filled.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
@@ -144,7 +146,7 @@ def warp_photographs(capture: Capture, geometry: Geometry, camera: Camera) -> Ps
 
 def _empty_outside(silhouettes: Silhouettes, camera: Camera, image: NDArray[np.float32], depth: NDArray[np.float32],
                    filled: NDArray[np.bool_]) -> None:
-    """Take back, in place, what was filled where a photograph shows nothing."""
+    """Take back, in place, what was filled outside the silhouettes."""
     if not silhouettes or not filled.any():
         return
     wrong = np.zeros(filled.shape, bool)

@@ -77,6 +77,7 @@ class View:
             guess where ``camera`` is ``None``; ``None`` when unknown.
         alpha: [H, W] float32 in 0..1, how much of the pixel is covered; 0 means known to be empty, not
             merely ignored.  ``None`` when the photograph has no alpha channel.
+        masked: whether the artist's own mask is in ``mask``, which may also leave out what undistortion could not fill.
     """
 
     name: str
@@ -86,6 +87,7 @@ class View:
     depth: NDArray[np.float32] | None = None
     focal_px: float | None = None
     alpha: NDArray[np.float32] | None = None
+    masked: bool = False
 
     @property
     def posed_camera(self) -> Camera:

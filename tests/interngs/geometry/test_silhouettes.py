@@ -64,6 +64,18 @@ def test_beyond_a_frame_whose_edge_is_empty_there_is_nothing() -> None:
     assert list(below.outside(np.array([[0.0, -50.0, 0.0], [0.0, 50.0, 0.0]]))) == [False, True]
 
 
+def test_a_mask_is_no_silhouette_unless_it_is_taken_for_one() -> None:
+    views, geometry = capture()
+    masked = Capture(tuple(replace(view, alpha=None, masked=True) for view in views.views))
+    unreached = Capture(tuple(replace(view, alpha=None) for view in views.views))      # say, by undistortion
+    cameras = [view.camera for view in geometry.views]
+    beside = np.array([[0.0, 2.0 * RADIUS, 0.0]])
+    assert not Silhouettes(masked, cameras).outside(beside).any()
+    assert Silhouettes(masked, cameras, by_mask=True).outside(beside).all()
+    assert not Silhouettes(unreached, cameras, by_mask=True)
+    assert Silhouettes(views, cameras, by_mask=True).outside(beside).all(), "alpha counts either way"
+
+
 def test_wrong_depth_is_carved_away_and_counted() -> None:
     views, geometry = capture()
     shape = geometry.views[0]

@@ -111,6 +111,7 @@ def test_undistortion_masks_the_border(tmp_path) -> None:
     view = capture.views[0]
     assert view.mask[0, 0] == 0
     assert view.mask[15, 20] == 1
+    assert not view.masked
     assert "SIMPLE_RADIAL" in capture.notes[0]
     np.testing.assert_array_equal(view.camera.K, _camera().K)
     small = _load(file, max_side_px=20).views[0]
@@ -128,6 +129,7 @@ def test_mask_file_of_any_size_and_turn(tmp_path) -> None:
         Image.fromarray(left).resize(size, Image.Resampling.NEAREST).save(tmp_path / "mask.png")
         view = _load(ViewFile("a", photo, _camera(), mask_path=tmp_path / "mask.png")).views[0]
         np.testing.assert_allclose(view.mask[:, [0, 18, 21, 39]], [[1, 1, 0, 0]] * 30, atol=1e-6)
+        assert view.masked
     turned = _photo(tmp_path, SMOOTH, 6, "turned.png")
     stored_mask, upright_mask = tmp_path / "stored.png", tmp_path / "upright.png"
     Image.fromarray(left).save(stored_mask)

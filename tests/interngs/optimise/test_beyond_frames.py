@@ -56,10 +56,14 @@ def test_what_lies_beyond_the_frame_continues_its_edge_at_little_trust() -> None
     assert view.weight[view.gaps].max() <= FILL_TRUST
 
 
-def test_around_a_thing_that_is_cut_out_there_stays_nothing() -> None:
+@pytest.mark.parametrize("by", ["alpha", "mask"])
+def test_around_a_thing_that_is_cut_out_there_stays_nothing(by: str) -> None:
     alpha = np.zeros((HEIGHT, WIDTH), np.float32)
     alpha[20:44, 34:62] = 1
-    view = prepare_views_beyond_frames(*wall(alpha), 3)[1]
+    capture, geometry = wall(alpha)
+    if by == "mask":
+        capture = Capture(tuple(replace(view, alpha=None, masked=True) for view in capture.views))
+    view = prepare_views_beyond_frames(capture, geometry, 3)[1]
     rows, columns = np.nonzero(view.weight > 0)
     inside = widened(camera(0.3)).project(camera(0.3).unproject(np.full((HEIGHT, WIDTH), DEPTH))[20:44, 34:62]
                                           .reshape(-1, 3))[0]
