@@ -30,7 +30,13 @@ from interngs.geometry.prior import Geometry
 from interngs.geometry.store import load_geometry, save_geometry
 from interngs.images.load import load_capture
 from interngs.optimise.exposure import Exposure
-from interngs.optimise.losses import edge_aware_smoothness, relative_depth_loss, weighted_l1, weighted_pearson_loss
+from interngs.optimise.losses import (
+    alpha_loss,
+    edge_aware_smoothness,
+    relative_depth_loss,
+    weighted_l1,
+    weighted_pearson_loss,
+)
 from interngs.optimise.model import SplatModel
 from interngs.optimise.patch_correlation import patch_pearson_loss
 from interngs.optimise.perceptual_loss import perceptual_loss
@@ -130,7 +136,9 @@ def photograph_rows(setting: Setting, config: PipelineConfig) -> list[Row]:
             ("photograph: exposure", milliseconds(exposed)),
             ("photograph: depth term (every fourth pixel)", forward_and_backward(depth_term, depth)),
             ("photograph: smoothness (every fourth pixel)", forward_and_backward(
-                lambda values: edge_aware_smoothness(1 / values[quarter].clamp_min(1e-6), photo[quarter]), depth))]
+                lambda values: edge_aware_smoothness(1 / values[quarter].clamp_min(1e-6), photo[quarter]), depth)),
+            ("photograph: closed surfaces", forward_and_backward(
+                lambda alpha: alpha_loss(alpha, None, None), torch.full_like(depth, 0.9)))]
 
 
 def pseudo_rows(setting: Setting) -> list[Row]:
