@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from ..geometry.prior import Geometry
 from ..scene.cameras import Camera
 from ..scene.capture import Capture
 from ..stopping import StopCheck, never
-from .pseudo_views import MAX_THREADS, PseudoView, warp_photographs
+from .pseudo_views import PseudoView, warp_into
 
 MARGIN = 0.5
 """How far the frame is widened on every side, as a share of its size."""
@@ -38,11 +35,6 @@ def prepare_views_beyond_frames(capture: Capture, geometry: Geometry, most: int,
     Raises:
         Stopped: ``check``, which is called before every view, says so.
     """
-    def prepare(camera: Camera) -> PseudoView:
-        check()
-        return warp_photographs(capture, geometry, widened(camera))
-
     cameras = [view.camera for view in geometry.views if (view.depth > 0).any()]
     chosen = sorted({round(number) for number in np.linspace(0, len(cameras) - 1, min(most, len(cameras)))})
-    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(prepare, [cameras[number] for number in chosen]))
+    return warp_into(capture, geometry, [widened(cameras[number]) for number in chosen], check)

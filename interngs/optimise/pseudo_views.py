@@ -111,12 +111,21 @@ def prepare_pseudo_views(capture: Capture, geometry: Geometry, count: int, seed:
     Raises:
         Stopped: ``check``, which is called before every view, says so.
     """
-    def prepare(camera: Camera) -> PseudoView:
+    return warp_into(capture, geometry, cameras_nobody_took(geometry, count, seed), check)
+
+
+def warp_into(capture: Capture, geometry: Geometry, cameras: list[Camera], check: StopCheck) -> list[PseudoView]:
+    """``warp_photographs`` for each of ``cameras``, several side by side.
+
+    Raises:
+        Stopped: ``check``, which is called before every view, says so.
+    """
+    def warp(camera: Camera) -> PseudoView:
         check()
         return warp_photographs(capture, geometry, camera)
 
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(prepare, cameras_nobody_took(geometry, count, seed)))
+        return list(pool.map(warp, cameras))
 
 
 def warp_photographs(capture: Capture, geometry: Geometry, camera: Camera) -> PseudoView:

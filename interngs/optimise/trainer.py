@@ -267,7 +267,7 @@ class Trainer:
         fading = 1.0 - self.config.warp_fade * self.step_number / self.config.steps
         loss = self.config.warp_weight * fading * weighted_l1(rendered.rgb, image, weight)
         if self.config.alpha_weight > 0:
-            loss = loss + self.config.alpha_weight * ((1.0 - rendered.alpha) * (weight > 0)).mean()
+            loss = loss + self.config.alpha_weight * alpha_loss(rendered.alpha, None, weight > 0)
         return self._add_prior_losses(loss, "pseudo_loss", number, rendered)
 
     def _pseudo_number(self, generator: torch.Generator) -> int:
