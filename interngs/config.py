@@ -37,8 +37,11 @@ class SeedingConfig:
     """Also seed what pseudo views see past the edges of near things, where no photograph looks."""
     fill_beyond: bool = True
     """Also seed what lies just beyond the photographs' frames, continued from their edges."""
-    initial_opacity: float = 0.1
+    initial_opacity: float = 0.2
     """Opacity of a first Gaussian."""
+    guess_opacity: float = 0.03
+    """The same where the place is a guess: fainter, so that surfaces which are sure close before guesses around and
+    behind them do (docs/method.md, section 5)."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,7 @@ def validate_config(config: PipelineConfig) -> None:
          "depth_prior and appearance_prior are names of models (letters, digits, dots, hyphens), not paths"),
         (config.threads >= 0, "threads must not be negative"),
         (0 < config.seeding.initial_opacity < 1, "seeding.initial_opacity must be in 0..1"),
+        (0 < config.seeding.guess_opacity < 1, "seeding.guess_opacity must be in 0..1"),
         (config.seeding.max_seeds >= 1, "seeding.max_seeds must be at least 1"),
     ]
     for fine, complaint in checks:

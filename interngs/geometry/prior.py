@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from ..scene.cameras import Camera
 from ..scene.capture import Capture
 
+GUESS_BELOW = 1.5
+"""Depth below this confidence is a guess."""
 ReportProgress = Callable[[int, int], None]
 """Called as ``report(steps_done, steps_total)``; may raise to stop the work."""
 

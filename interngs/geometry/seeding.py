@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..scene.cameras import Camera
 from ..scene.capture import Capture
 from ..scene.gaussians import SH_C0, Gaussians
-from .prior import Geometry
+from .prior import GUESS_BELOW, Geometry
 
 SIGMA_PER_PIXEL = 0.6
 """Standard deviation of a seed in units of its pixel's footprint: neighbours overlap into a closed surface."""
@@ -112,7 +112,12 @@ def add_seeds(seeds: Seeds, camera: Camera, image: NDArray[np.float32], depth: N
 
 
 def seeds_to_gaussians(seeds: Seeds, config: SeedingConfig, sh_degree: int) -> Gaussians:
-    """Round Gaussians at the seeds, as large as their pixel or their nearest neighbours, whichever is smaller."""
+    """Round Gaussians at the seeds, as large as their pixel or their nearest neighbours, whichever is smaller.
+
+    Guesses are fainter than what is sure.  What stands behind a surface is seen through it as long as that is not
+    closed; as opaque as the surface it would take the surface's place in the photographs, and large as guesses are,
+    far around.
+    """
     n = len(seeds.positions)
     neighbours = min(4, n)
     distance, _ = cKDTree(seeds.positions).query(seeds.positions, k=neighbours, workers=-1)
@@ -122,10 +127,11 @@ def seeds_to_gaussians(seeds: Seeds, config: SeedingConfig, sh_degree: int) -> G
     quats[:, 0] = 1.0
     sh = np.zeros((n, (sh_degree + 1) ** 2, 3), np.float32)
     sh[:, 0] = (seeds.colours - 0.5) / SH_C0
-    logit = float(np.log(config.initial_opacity / (1.0 - config.initial_opacity)))
+    opacity = np.where(seeds.confidence < GUESS_BELOW, config.guess_opacity, config.initial_opacity)
+    opacity_logits = np.log(opacity / (1.0 - opacity)).astype(np.float32)
     log_scales = np.log(np.maximum(sigma, 1e-12)).astype(np.float32)
     return Gaussians(seeds.positions.astype(np.float32), quats, np.repeat(log_scales[:, None], 3, axis=1),
-                     np.full(n, logit, np.float32), sh)
+                     opacity_logits, sh)
 
 
 def random_seeds(capture: Capture, geometry: Geometry, count: int, seed: int) -> Seeds:

@@ -16,6 +16,8 @@ from ..scene.gaussians import Gaussians
 
 ADAM_EPS = 1e-15
 """As in 3DGS: gradients of single Gaussians are tiny."""
+ADAM_BETAS = (0.9, 0.99)
+"""3DGS has 0.999, which remembers the first, large gradients for a thousand steps: longer than a short run lasts."""
 
 NAMES = ("offsets", "quats", "log_scales", "opacity_logits", "sh0", "sh_rest")
 
@@ -60,7 +62,7 @@ class SplatModel:
         }
         self.optimiser = torch.optim.Adam(
             [{"params": [self.parameters[name]], "lr": self._rates[name], "name": name} for name in NAMES],
-            eps=ADAM_EPS, fused=True)
+            betas=ADAM_BETAS, eps=ADAM_EPS, fused=True)
 
     def __len__(self) -> int:
         return len(self.anchors)

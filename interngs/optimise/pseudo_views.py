@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry.prior import Geometry
+from ..geometry.prior import GUESS_BELOW, Geometry
 from ..geometry.silhouettes import Silhouettes
 from ..scene.cameras import Camera, look_at
 from ..scene.capture import Capture
@@ -29,8 +29,6 @@ CYCLE_TOLERANCE = 0.01
 """Relative depth error up to which a photograph is taken to see the same surface (ICO-GS, cycle check)."""
 COLOUR_TOLERANCE = 0.12
 """Mean colour difference between photographs at which a warped pixel has lost about 2/3 of its weight."""
-MIN_CONFIDENCE = 1.5
-"""Depth below this confidence is a guess."""
 GUESS_TRUST, FILL_TRUST = 0.5, 0.2
 """Trust in pixels warped by a guessed depth, and in those filled from behind, beside 1 for a sure pixel."""
 
@@ -97,8 +95,8 @@ def interpolate_cameras(first: Camera, second: Camera, share: float) -> Camera:
 
 def cameras_nobody_took(geometry: Geometry, count: int, seed: int) -> list[Camera]:
     """The cameras of ``prepare_pseudo_views``; none when no depth is sure."""
-    near = [np.percentile(view.depth[view.confidence >= MIN_CONFIDENCE], 25) for view in geometry.views
-            if (view.confidence >= MIN_CONFIDENCE).any()]
+    near = [np.percentile(view.depth[view.confidence >= GUESS_BELOW], 25) for view in geometry.views
+            if (view.confidence >= GUESS_BELOW).any()]
     if not near:
         return []
     return pseudo_cameras([view.camera for view in geometry.views], float(np.median(near)), count, seed)
@@ -138,8 +136,8 @@ def warp_photographs(capture: Capture, geometry: Geometry, camera: Camera) -> Ps
     differ in colour, trust falls.
     """
     capture, geometry = _nearby(capture, geometry, camera)
-    image, weight, depth = _warp_layer(capture, geometry, camera, MIN_CONFIDENCE, np.inf)
-    guess_image, guess_weight, guess_depth = _warp_layer(capture, geometry, camera, 1e-6, MIN_CONFIDENCE)
+    image, weight, depth = _warp_layer(capture, geometry, camera, GUESS_BELOW, np.inf)
+    guess_image, guess_weight, guess_depth = _warp_layer(capture, geometry, camera, 1e-6, GUESS_BELOW)
     guessed = (depth == 0) & (guess_weight > 0)
     image[guessed], depth[guessed] = guess_image[guessed], guess_depth[guessed]
     weight[guessed] = GUESS_TRUST * guess_weight[guessed]

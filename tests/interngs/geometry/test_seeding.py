@@ -108,6 +108,16 @@ def test_gaussians_take_colour_size_and_opacity_from_their_seeds() -> None:
     assert inner.mean() > 0.9
 
 
+def test_guesses_start_fainter_than_what_is_sure() -> None:
+    capture, geometry = scene((camera(), 5.0, 5.0))
+    geometry.views[0].confidence[:, : WIDTH // 2] = 1.0
+    settings = SeedingConfig(initial_opacity=0.2, guess_opacity=0.03)
+    gaussians = seeds_to_gaussians(select_seeds(capture, geometry, settings), settings, sh_degree=0)
+    left = camera().project(gaussians.means.astype(float))[0][:, 0] < WIDTH // 2
+    assert np.allclose(gaussians.opacities[left], 0.03, atol=1e-6)
+    assert np.allclose(gaussians.opacities[~left], 0.2, atol=1e-6)
+
+
 def test_flat_areas_are_thinned_and_textured_ones_are_not() -> None:
     capture, geometry = scene((camera(), 5.0, 5.0))
     capture.views[0].image[:, :20] = 0.5
