@@ -40,6 +40,8 @@ def rows(config: PipelineConfig, onnx: Path | None) -> Iterator[tuple[str, Pipel
     yield ("no seeds behind edges", replace(config, seeding=replace(config.seeding, fill_behind=False)), nothing)
     yield ("no seeds beyond the photographs", replace(config, seeding=replace(config.seeding, fill_beyond=False)),
            nothing)
+    opaque = replace(config.seeding, guess_opacity=config.seeding.initial_opacity)
+    yield "guesses as opaque as surfaces", replace(config, seeding=opaque), nothing
     yield "no alpha term", replace(config, optimise=replace(optimise, alpha_weight=0.0)), nothing
     dropout = 0.0 if optimise.dropout else 0.2
     yield f"dropout {dropout}", replace(config, optimise=replace(optimise, dropout=dropout)), nothing
@@ -81,9 +83,9 @@ def measure_terms(data: Path, scenes: Sequence[tuple[str, int]], config: Pipelin
 
 
 def table(scenes: Sequence[tuple[str, int]], config: PipelineConfig, output: Path, onnx: Path | None) -> str:
-    """Markdown: per scene PSNR and its difference from the preset (mean and standard deviation over seeds), SSIM."""
-    heads = [f"{scene}, {views} | against the preset | SSIM | LPIPS-SqueezeNet" for scene, views in scenes]
-    lines = [f"| row | {' | '.join(heads)} |", f"|---|{'---|---|---|---|' * len(scenes)}"]
+    """Markdown: per scene PSNR and its difference from the preset (mean, deviation over seeds), and the rest."""
+    heads = [f"{scene}, {views} | against the preset | colour fit | SSIM | LPIPS-SqueezeNet" for scene, views in scenes]
+    lines = [f"| row | {' | '.join(heads)} |", f"|---|{'---|---|---|---|---|' * len(scenes)}"]
     for name, _, _ in rows(config, onnx):
         cells = []
         for scene, views in scenes:
@@ -99,13 +101,13 @@ def table(scenes: Sequence[tuple[str, int]], config: PipelineConfig, output: Pat
 
 def _cells(found: list[dict[str, Any]], preset: list[dict[str, Any]]) -> str:
     if not found:
-        return "not run | | |"
+        return "not run | | | |"
     psnr, before = (np.array([report["psnr"] for report in reports]) for reports in (found, preset))
-    ssim = np.mean([report["ssim"] for report in found])
+    fit, ssim = (np.mean([report[name] for report in found]) for name in ("psnr_colour_fit", "ssim"))
     distances = [report["lpips_squeezenet"] for report in found if "lpips_squeezenet" in report]
     distance = f"{np.mean(distances):.3f}" if distances else ""
     count = "" if len(found) == len(SEEDS) else f" ({len(found)} of {len(SEEDS)} seeds)"
-    return f"{_spread(psnr)}{count} | {_spread(psnr - before, '+')} | {ssim:.3f} | {distance}"
+    return f"{_spread(psnr)}{count} | {_spread(psnr - before, '+')} | {fit:.2f} | {ssim:.3f} | {distance}"
 
 
 def _spread(values: np.ndarray, sign: str = "") -> str:
@@ -125,8 +127,7 @@ def _run(capture: Capture, unseen: Capture, config: PipelineConfig, folder: Path
     work.mkdir(parents=True)
     if geometry.exists():
         shutil.copy(geometry, work / "geometry.npz")
-    *_, done = pipeline.reconstruct(capture, config, work, resume=True)
-    assert isinstance(done, Done)
+    done = next(event for event in pipeline.reconstruct(capture, config, work, resume=True) if isinstance(event, Done))
     if not geometry.exists():
         shutil.copy(work / "geometry.npz", geometry)
     return {**mean_metrics(measure(done.gaussians, unseen, torch.device("cpu"), lpips)), **done.report}

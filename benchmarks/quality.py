@@ -45,10 +45,12 @@ def ablation(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]]:
     """Each row adds one thing to the row above it."""
     full, steps = config.optimise, config.optimise.steps
     plain = replace(PLAIN, steps=steps, pseudo_views=full.pseudo_views)
-    random = replace(config, optimise=plain, seeding=SeedingConfig(start="random", max_seeds=config.seeding.max_seeds))
+    alike = replace(config.seeding, guess_opacity=config.seeding.initial_opacity)
+    random = replace(config, optimise=plain, seeding=SeedingConfig(
+        start="random", max_seeds=alike.max_seeds, initial_opacity=alike.initial_opacity,
+        guess_opacity=alike.guess_opacity))
     yield "random start", random
-    dense = replace(random, seeding=replace(config.seeding, remove_redundant=False, fill_behind=False,
-                                            fill_beyond=False))
+    dense = replace(random, seeding=replace(alike, remove_redundant=False, fill_behind=False, fill_beyond=False))
     yield "dense start", dense
     unique = replace(dense, seeding=replace(dense.seeding, remove_redundant=True))
     yield "+ non-redundant", unique
@@ -62,7 +64,8 @@ def ablation(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]]:
     yield "+ seeds behind edges", behind
     closed = replace(behind, optimise=full)
     yield "+ closed surfaces", closed
-    yield "+ seeds beyond the photographs (the preset)", replace(closed, seeding=config.seeding)
+    yield "+ seeds beyond the photographs", replace(closed, seeding=alike)
+    yield "+ faint guesses (the preset)", config
 
 
 def run(data: Path, scene: str, views: int, config: PipelineConfig, output: Path, lpips: Lpips | None = None,

@@ -179,7 +179,7 @@ def preset_config(preset: str) -> PipelineConfig:
         return PipelineConfig("normal")
     if preset == "high":
         return PipelineConfig("high", max_side_px=1280, seeding=SeedingConfig(max_seeds=600_000),
-                              optimise=OptimiseConfig(steps=2500, pseudo_views=96, grow=True))
+                              optimise=OptimiseConfig(steps=1200, pseudo_views=96, dropout=0.4))
     raise InputError("unknown-preset", f"There is no preset {preset!r}.", "Use draft, normal or high.")
 
 

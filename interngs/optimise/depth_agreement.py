@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 MIN_EVIDENCE_SHARE = 0.01
 """Share of pixels with trusted stereo depth below which nothing can be checked, so nothing is admitted."""
-NO_SAY, FULL_SAY = 0.5, 0.9
+NO_SAY, FULL_SAY = 0.75, 0.95
 """Correlation with stereo inverse depth up to which a view's prediction is ignored, and from which it counts whole."""
 TOLERANCE = 0.5
 """Misfit, in standard deviations of the stereo inverse depth, at which a pixel has lost 2/3 of its say."""

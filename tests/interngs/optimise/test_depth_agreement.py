@@ -59,6 +59,12 @@ def test_no_evidence_no_say() -> None:
 
 
 def test_a_half_right_prediction_has_half_a_say() -> None:
-    strengths = [check(STEREO + amount * NOISE).strength for amount in (0.02, 0.06, 0.09, 0.3)]
-    assert strengths == sorted(strengths, reverse=True)
-    assert strengths[0] == 1 and 0 < strengths[2] < 1 and strengths[3] == 0
+    strengths = [check(STEREO + amount * NOISE).strength for amount in (0.02, 0.06)]
+    assert strengths[0] == 1 and 0.4 < strengths[1] < 0.6
+
+
+def test_a_weak_prediction_has_none() -> None:
+    # Its errors are those of the parts that stereo cannot check, too.  Such networks made splats worse.
+    agreement = check(STEREO + 0.09 * NOISE)
+    assert agreement.correlation == pytest.approx(0.74, abs=0.005)
+    assert agreement.strength == 0
