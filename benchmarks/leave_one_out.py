@@ -127,7 +127,8 @@ def _run(capture: Capture, unseen: Capture, config: PipelineConfig, folder: Path
     work.mkdir(parents=True)
     if geometry.exists():
         shutil.copy(geometry, work / "geometry.npz")
-    done = next(event for event in pipeline.reconstruct(capture, config, work, resume=True) if isinstance(event, Done))
+    events = pipeline.reconstruct(capture, config, work, resume=True)
+    done = next(event for event in events if isinstance(event, Done))
     if not geometry.exists():
         shutil.copy(work / "geometry.npz", geometry)
     return {**mean_metrics(measure(done.gaussians, unseen, torch.device("cpu"), lpips)), **done.report}

@@ -77,8 +77,8 @@ def main() -> None:
         if geometry.exists():
             shutil.copy(geometry, work / "geometry.npz")
         use(depth, appearance)
-        *_, done = reconstruct(capture, config, work, resume=True, lpips=learned)
-        assert isinstance(done, Done)
+        events = reconstruct(capture, config, work, resume=True, lpips=learned)
+        done = next(event for event in events if isinstance(event, Done))
         if not geometry.exists():
             shutil.copy(work / "geometry.npz", geometry)
         metrics = mean_metrics(measure(done.gaussians, unseen, torch.device("cpu"), measured))

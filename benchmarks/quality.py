@@ -25,7 +25,7 @@ from leave_one_out import measure_terms
 from rich.console import Console
 
 from interngs.commands.eval import evaluate
-from interngs.config import OptimiseConfig, PipelineConfig, SeedingConfig, preset_config
+from interngs.config import OptimiseConfig, PipelineConfig, preset_config
 from interngs.evaluate.held_out import mean_metrics, measure
 from interngs.evaluate.lpips import Lpips
 from interngs.evaluate.report import write_report
@@ -46,9 +46,7 @@ def ablation(config: PipelineConfig) -> Iterator[tuple[str, PipelineConfig]]:
     full, steps = config.optimise, config.optimise.steps
     plain = replace(PLAIN, steps=steps, pseudo_views=full.pseudo_views)
     alike = replace(config.seeding, guess_opacity=config.seeding.initial_opacity)
-    random = replace(config, optimise=plain, seeding=SeedingConfig(
-        start="random", max_seeds=alike.max_seeds, initial_opacity=alike.initial_opacity,
-        guess_opacity=alike.guess_opacity))
+    random = replace(config, optimise=plain, seeding=replace(alike, start="random"))
     yield "random start", random
     dense = replace(random, seeding=replace(alike, remove_redundant=False, fill_behind=False, fill_beyond=False))
     yield "dense start", dense
