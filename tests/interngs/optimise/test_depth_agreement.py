@@ -59,8 +59,9 @@ def test_no_evidence_no_say() -> None:
 
 
 def test_a_half_right_prediction_has_half_a_say() -> None:
-    strengths = [check(STEREO + amount * NOISE).strength for amount in (0.02, 0.06)]
-    assert strengths[0] == 1 and 0.4 < strengths[1] < 0.6
+    strengths = [check(STEREO + amount * NOISE).strength for amount in (0.02, 0.04, 0.06, 0.3)]
+    assert strengths == sorted(strengths, reverse=True)
+    assert strengths[0] == 1 and 0.4 < strengths[2] < 0.6 and strengths[3] == 0
 
 
 def test_a_weak_prediction_has_none() -> None:
