@@ -120,8 +120,8 @@ class CaptureSettings(bpy.types.PropertyGroup):
 
 PRESETS = [
     ("draft", "Draft", "A first look in about a minute and a half on a processor, seconds on a GPU"),
-    ("normal", "Normal", "Good quality; five to ten minutes on a processor"),
-    ("high", "High", "Sharpest, from larger photographs; ten minutes to an hour on a processor"),
+    ("normal", "Normal", "Sharper; some minutes on a processor"),
+    ("high", "High", "Sharpest, from larger photographs; five minutes and more on a processor"),
 ]
 GEOMETRY = [
     ("auto", "Automatic", "Exact depth when the capture has it, else the best geometry that this backend has"),
